@@ -1,0 +1,1 @@
+"""The scheduled drift job: what production receives, compared with what the model was trained on."""

@@ -1,0 +1,65 @@
+"""The command `mlflow-ext`. Each command is loaded only when it is asked for: one line in `COMMANDS`, one file."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from mlflow_ext.errors import AlreadyRunningError, MlflowExtError
+from mlflow_ext.version import VERSION
+
+COMMANDS = {
+    "db": "mlflow_ext.commands.db:db",
+    "drift": "drift.command:drift",
+    "promote": "mlflow_ext.commands.promote:promote",
+    "promotions": "mlflow_ext.commands.promotions:promotions",
+    "rollback": "mlflow_ext.commands.rollback:rollback",
+    "serve": "serving.command:serve",
+    "status": "mlflow_ext.commands.status:status",
+    "up": "mlflow_ext.commands.up:up",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands without loading them."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name]} is not a click command")
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="mlflow-ext")
+def cli() -> None:
+    """Lifecycle platform for MLflow: promote, serve and watch registered models."""
+
+
+def main() -> None:
+    """Run the command line; errors of ours become one clear message and an exit code (3: already running)."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except AlreadyRunningError as exc:
+        click.echo(f"mlflow-ext: {exc}", err=True)
+        sys.exit(3)
+    except MlflowExtError as exc:
+        click.echo(f"mlflow-ext: {exc}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Commands of `mlflow-ext`, one a file."""

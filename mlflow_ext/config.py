@@ -1,0 +1,211 @@
+"""One Settings object: environment `MLFLOW_EXT_*` over `mlflow-ext.yaml` over defaults. Rules per model: `policy.py`.
+
+All mistakes are reported at once, each with its key, its value (secrets redacted) and what is allowed.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from mlflow_ext.errors import InvalidSettingsError
+from mlflow_ext.policy import ModelPolicy, merge
+
+PREFIX = "MLFLOW_EXT_"
+DEFAULT_FILE = "mlflow-ext.yaml"
+PASSED_ON = frozenset({"CONFIG", "RETRAINING_TRIGGER_ID", "ACTOR"})
+"""Variables of ours that are no settings: the file's own path, and what a parent process tells a child."""
+SECRETS = frozenset({"database_url"})
+
+
+def normalise_database_url(url: str) -> str:
+    """Name the driver: SQLAlchemy 2.1 reads a bare `postgresql://` as psycopg 3.
+
+    Raises:
+        ValueError: The URL is not PostgreSQL's.
+    """
+    for bare in ("postgresql://", "postgres://"):
+        if url.startswith(bare):
+            return "postgresql+psycopg2://" + url.removeprefix(bare)
+    if not url.startswith("postgresql+psycopg2://"):
+        raise ValueError("must be a PostgreSQL URL, such as postgresql://user:password@host:5432/mlflow")
+    return url
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    return SecretStr(normalise_database_url(value.get_secret_value()))
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError("must be an http:// or https:// URL")
+    return value.rstrip("/")
+
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+
+
+class Settings(BaseModel):
+    """Everything that differs between machines, and the policies.
+
+    Attributes:
+        database_url: PostgreSQL of MLflow and of ours; unset means the embedded one of `mlflow-ext up`.
+        data_dir: Where this machine keeps PostgreSQL's files, artifacts, logs, the prediction spool and segments.
+        mlflow_url: Address at which our processes reach MLflow's server.
+        mlflow_host: Address that `up` lets MLflow's server listen on.
+        mlflow_port: Its port; 0 picks a free one.
+        mlflow_workers: Its number of worker processes.
+        serving_host: Address that the promotion service listens on.
+        serving_port: Its port; 0 picks a free one.
+        serving_workers: Its number of scoring processes.
+        serving_url: Address under which clients reach the promotion service.
+        default_model: Model that answers `POST /invocations`.
+        artifacts_url: Where MLflow's server keeps artifacts; unset means a directory under `data_dir`.
+        segments_url: Where prediction segments are kept (any fsspec URL); unset means a directory under `data_dir`.
+        reconcile_s: Seconds between two looks at MLflow when no notification comes.
+        lease_s: Seconds after which a dead worker's work is taken over.
+        alert_webhook: URL that gets a POST for each alert.
+        log_level: Level of our log lines.
+        defaults: Policy for every model.
+        models: Policies by model name, over the defaults.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
+    data_dir: Path = Path(".mlflow-ext")
+    mlflow_url: HttpUrl = "http://127.0.0.1:5000"
+    mlflow_host: str = "127.0.0.1"
+    mlflow_port: Port = 5000
+    mlflow_workers: int = Field(default=1, ge=1, le=64)
+    serving_host: str = "127.0.0.1"
+    serving_port: Port = 8000
+    serving_workers: int = Field(default=1, ge=1, le=64)
+    serving_url: HttpUrl = "http://127.0.0.1:8000"
+    default_model: str | None = None
+    artifacts_url: str | None = None
+    segments_url: str | None = None
+    reconcile_s: float = Field(default=30.0, gt=0, le=3600)
+    lease_s: float = Field(default=30.0, ge=1, le=3600)
+    alert_webhook: HttpUrl | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    defaults: ModelPolicy = ModelPolicy()
+    models: dict[str, ModelPolicy] = Field(default_factory=dict)
+
+    def policy(self, model: str) -> ModelPolicy:
+        """Give the policy of a model; the defaults where it has none of its own."""
+        return self.models.get(model, self.defaults)
+
+    def require_database_url(self) -> str:
+        """Give the database URL with its password.
+
+        Raises:
+            InvalidSettingsError: None is set.
+        """
+        if self.database_url is None:
+            raise InvalidSettingsError(
+                "no database: set MLFLOW_EXT_DATABASE_URL (postgresql://user:password@host:5432/mlflow), "
+                "or let `mlflow-ext up` start an embedded PostgreSQL and use its data directory (--data-dir)"
+            )
+        return self.database_url.get_secret_value()
+
+    @property
+    def segments_root(self) -> str:
+        """Where prediction segments are kept, as a path or fsspec URL."""
+        return self.segments_url or str(self.data_dir.absolute() / "segments")
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where scoring processes append what they answered, before it becomes segments."""
+        return self.data_dir.absolute() / "spool"
+
+
+def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        environ: Environment; the process's own by default.
+        file: The YAML file; `MLFLOW_EXT_CONFIG` or `mlflow-ext.yaml` in the working directory by default.
+
+    Raises:
+        InvalidSettingsError: With every mistake in one message.
+    """
+    environ = os.environ if environ is None else environ
+    mistakes: list[str] = []
+    values = _from_file(file or _configured_file(environ), mistakes)
+    defaults = values.get("defaults") or {}
+    models = values.get("models") or {}
+    if isinstance(defaults, dict) and isinstance(models, dict):
+        values["models"] = {
+            name: merge(defaults, own or {}) if isinstance(own, dict | None) else own for name, own in models.items()
+        }
+    values.update(_from_environment(environ, mistakes))
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as exc:
+        mistakes += [_describe(error) for error in exc.errors()]
+    if mistakes:
+        raise InvalidSettingsError("the configuration has mistakes:\n" + "\n".join(f"  - {m}" for m in mistakes))
+    return settings
+
+
+def _configured_file(environ: Mapping[str, str]) -> Path | None:
+    named = environ.get(PREFIX + "CONFIG")
+    if named:
+        return Path(named)
+    default = Path(DEFAULT_FILE)
+    return default if default.is_file() else None
+
+
+def _from_file(file: Path | None, mistakes: list[str]) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as exc:
+        mistakes.append(f"{file}: cannot be read ({exc.strerror}); check {PREFIX}CONFIG")
+        return {}
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        mistakes.append(f"{file}: is not valid YAML: {' '.join(str(exc).split())}")
+        return {}
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        mistakes.append(f"{file}: must be a mapping of settings, got {type(document).__name__}")
+        return {}
+    return document
+
+
+def _from_environment(environ: Mapping[str, str], mistakes: list[str]) -> dict[str, Any]:
+    fields = set(Settings.model_fields) - {"defaults", "models"}
+    values: dict[str, Any] = {}
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith(PREFIX) or variable.removeprefix(PREFIX) in PASSED_ON:
+            continue
+        key = variable.removeprefix(PREFIX).lower()
+        if key in fields:
+            if text != "":
+                values[key] = text
+        elif key.removesuffix("_file") in fields and key.endswith("_file"):
+            try:
+                values.setdefault(key.removesuffix("_file"), Path(text).read_text(encoding="utf-8").strip())
+            except OSError as exc:
+                mistakes.append(f"{variable}: {text}: cannot be read ({exc.strerror})")
+        else:
+            mistakes.append(f"{variable}: no such setting; known are {', '.join(sorted(fields))} in upper case")
+    return values
+
+
+def _describe(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{key}: no such setting (see docs/configuration.md)"
+    given = "***" if error["loc"][0] in SECRETS else repr(error["input"])
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {given}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,1 @@
+"""Nouns and rules of the lifecycle. Standard library only: no database, no MLflow, no clock, no files."""

@@ -1,0 +1,85 @@
+"""What a gate says: result and report. How a gate measures lives in `gates/`."""
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Verdict(StrEnum):
+    """The four answers of a gate. An error is not a failure: it may be tried again."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """One gate's answer.
+
+    Attributes:
+        gate: Kind of gate, as the policy names it (`metric`).
+        name: What is shown to people (`roc_auc ≥ 0.7`).
+        verdict: The answer.
+        reason: One sentence that a data scientist understands.
+        measured: The candidate's value, in the metric's own unit.
+        bound: What it had to reach, in the same unit.
+        champion: The champion's value on the same rows.
+        sample_size: Number of evaluation rows.
+    """
+
+    gate: str
+    name: str
+    verdict: Verdict
+    reason: str
+    measured: float | None = None
+    bound: float | None = None
+    champion: float | None = None
+    sample_size: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give a JSON-ready form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """All gates of one promotion.
+
+    Attributes:
+        results: One result a gate, in the policy's order.
+        champion_version: The Production version compared with, `None` when there was none.
+        evidence_run_id: MLflow run with metrics and artifacts.
+        details: Evidence for people (metrics of both sides, dataset digest).
+    """
+
+    results: tuple[GateResult, ...]
+    champion_version: int | None = None
+    evidence_run_id: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Combine: an error outranks a failure, a failure outranks doubt, and no gate at all is doubt."""
+        verdicts = {result.verdict for result in self.results}
+        for verdict in (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE):
+            if verdict in verdicts:
+                return verdict
+        return Verdict.PASSED if verdicts else Verdict.INCONCLUSIVE
+
+    @property
+    def reason(self) -> str:
+        """Join the reasons of the gates that decided."""
+        verdict = self.verdict
+        reasons = [result.reason for result in self.results if result.verdict is verdict]
+        return "; ".join(reasons) if reasons else "no gate is configured for this model"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give a JSON-ready form."""
+        return {
+            "results": [result.as_dict() for result in self.results],
+            "champion_version": self.champion_version,
+            "evidence_run_id": self.evidence_run_id,
+            "details": self.details,
+        }

@@ -1,0 +1,124 @@
+"""The promotion's state machine, as pure rules. Who drives it lives in `lifecycle/promote.py`."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from mlflow_ext.errors import IllegalTransitionError
+
+
+class PromotionState(StrEnum):
+    """Where a promotion stands."""
+
+    REQUESTED = "requested"
+    EVALUATING = "evaluating"
+    AWAITING_APPROVAL = "awaiting_approval"
+    ROLLING_OUT = "rolling_out"
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    ABORTED = "aborted"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+    ROLLED_BACK = "rolled_back"
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether work is still to be done."""
+        return self in OPEN_STATES
+
+
+class PromotionEvent(StrEnum):
+    """What can happen to a promotion."""
+
+    CLAIM = "claim"
+    GATES_PASSED = "gates_passed"
+    GATES_FAILED = "gates_failed"
+    APPROVAL_NEEDED = "approval_needed"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    PUBLISHED = "published"
+    ABORT = "abort"
+    FAIL = "fail"
+    SUPERSEDE = "supersede"
+    ROLL_BACK = "roll_back"
+
+
+OPEN_STATES = frozenset(
+    {
+        PromotionState.REQUESTED,
+        PromotionState.EVALUATING,
+        PromotionState.AWAITING_APPROVAL,
+        PromotionState.ROLLING_OUT,
+    }
+)
+
+TRANSITIONS: dict[tuple[PromotionState, PromotionEvent], PromotionState] = {
+    (PromotionState.REQUESTED, PromotionEvent.CLAIM): PromotionState.EVALUATING,
+    # a worker died while it evaluated: the next one claims again, and the gates are computed afresh
+    (PromotionState.EVALUATING, PromotionEvent.CLAIM): PromotionState.EVALUATING,
+    (PromotionState.EVALUATING, PromotionEvent.GATES_PASSED): PromotionState.ROLLING_OUT,
+    (PromotionState.EVALUATING, PromotionEvent.GATES_FAILED): PromotionState.REJECTED,
+    (PromotionState.EVALUATING, PromotionEvent.APPROVAL_NEEDED): PromotionState.AWAITING_APPROVAL,
+    (PromotionState.AWAITING_APPROVAL, PromotionEvent.APPROVED): PromotionState.ROLLING_OUT,
+    (PromotionState.AWAITING_APPROVAL, PromotionEvent.REFUSED): PromotionState.REJECTED,
+    (PromotionState.ROLLING_OUT, PromotionEvent.CLAIM): PromotionState.ROLLING_OUT,
+    (PromotionState.ROLLING_OUT, PromotionEvent.PUBLISHED): PromotionState.PROMOTED,
+    (PromotionState.ROLLING_OUT, PromotionEvent.ABORT): PromotionState.ABORTED,
+    (PromotionState.PROMOTED, PromotionEvent.ROLL_BACK): PromotionState.ROLLED_BACK,
+    **{(state, PromotionEvent.FAIL): PromotionState.FAILED for state in OPEN_STATES},
+    **{(state, PromotionEvent.SUPERSEDE): PromotionState.SUPERSEDED for state in OPEN_STATES},
+}
+
+
+def next_state(state: PromotionState, event: PromotionEvent) -> PromotionState:
+    """Apply one event.
+
+    Raises:
+        IllegalTransitionError: The event makes no sense in this state.
+    """
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError as exc:
+        raise IllegalTransitionError(f"a promotion that is {state} cannot take the step '{event}'") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """One attempt to bring one version to Production.
+
+    Attributes:
+        id: Number given by the store.
+        model: Registered model.
+        version: Candidate (challenger).
+        state: Where it stands.
+        source: What asked for it: `registry`, `cli`, `api` or `retraining`.
+        requested_by: Actor, as far as known.
+        dry_run: Gates are computed and recorded, nothing is flipped.
+        attempt: How often a worker has claimed it (fences late writers).
+        reason: Why it ended, in one sentence.
+        report: `GateReport.as_dict()`, once there is one.
+        champion_version: Production version at the time of evaluation.
+        policy_hash: Which policy judged it.
+        run_id: MLflow run with the evidence.
+        created_at: When it was requested.
+        updated_at: When its state last changed.
+        workspace: MLflow workspace.
+    """
+
+    id: int
+    model: str
+    version: int
+    state: PromotionState
+    source: str
+    requested_by: str = ""
+    dry_run: bool = False
+    attempt: int = 0
+    reason: str = ""
+    report: dict[str, Any] | None = None
+    champion_version: int | None = None
+    policy_hash: str | None = None
+    run_id: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    workspace: str = "default"

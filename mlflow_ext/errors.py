@@ -1,0 +1,60 @@
+"""The one tree of errors. Adapters translate into it at their edge, always `from` the original.
+
+How an error becomes an HTTP answer or an exit code is decided where it leaves the product (`serving`, `cli`), not here.
+"""
+
+
+class MlflowExtError(Exception):
+    """Something went wrong in mlflow-ext."""
+
+    def __init__(self, message: str | None = None) -> None:
+        """Take a message that says what was wrong and what to do; without one the docstring speaks."""
+        super().__init__(message or (type(self).__doc__ or type(self).__name__))
+
+
+class NotFoundError(MlflowExtError):
+    """What was asked for does not exist."""
+
+
+class ConflictError(MlflowExtError):
+    """Somebody else changed it first."""
+
+
+class PromotionInProgressError(ConflictError):
+    """This version already has an open promotion."""
+
+
+class IllegalTransitionError(ConflictError):
+    """The promotion's state does not allow this step."""
+
+
+class GateRefusedError(MlflowExtError):
+    """The gates did not pass."""
+
+
+class InvalidSettingsError(MlflowExtError):
+    """The configuration has mistakes."""
+
+
+class InvalidPolicyError(MlflowExtError):
+    """The policy asks for something that cannot be done."""
+
+
+class InvalidInputError(MlflowExtError):
+    """The request cannot be understood."""
+
+
+class UnsafeModelError(MlflowExtError):
+    """The model's files ask for more trust than its policy gives."""
+
+
+class UnavailableError(MlflowExtError):
+    """A part that is needed does not answer; trying again later may help."""
+
+
+class MissingExtraError(MlflowExtError):
+    """An optional dependency is not installed."""
+
+
+class AlreadyRunningError(MlflowExtError):
+    """Another process already does this here."""

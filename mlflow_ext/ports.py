@@ -1,0 +1,175 @@
+"""The seams, as Protocols. Each has a real adapter, a twin in `testing.py` and one contract suite for both."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol
+
+from mlflow_ext.domain.events import RegistryEvent
+from mlflow_ext.domain.promotion import Promotion, PromotionEvent
+from mlflow_ext.domain.serving import ServingPointer
+from mlflow_ext.domain.stages import ModelVersion, Stage
+
+
+class Clock(Protocol):
+    """What time it is on this machine; the database's time decides leases and slots."""
+
+    def now(self) -> datetime:
+        """Give the time, with a time zone."""
+        ...
+
+
+class RegistryView(Protocol):
+    """Read-only look at the registry's present state, in one round trip (PostgreSQL: MLflow's tables by SQL)."""
+
+    def models(self) -> list[str]:
+        """Name every registered model that has at least one version."""
+        ...
+
+    def versions(self, model: str) -> list[ModelVersion]:
+        """Give all live versions of a model with their marks, newest first; empty for an unknown model."""
+        ...
+
+    def version(self, model: str, version: int) -> ModelVersion:
+        """Give one version.
+
+        Raises:
+            NotFoundError: There is no such version.
+        """
+        ...
+
+
+class Registry(Protocol):
+    """Changes to MLflow's registry, through MLflow's API (adapter: `registry/client.py`).
+
+    Every method raises `NotFoundError` for what does not exist and `UnavailableError` when MLflow does not answer.
+    """
+
+    def set_stage(self, model: str, version: int, stage: Stage) -> None:
+        """Move a version; a former version in Staging stays, a former one in Production is archived."""
+        ...
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Point an alias at a version."""
+        ...
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Remove an alias; nothing happens when it is not there."""
+        ...
+
+    def set_tags(self, model: str, version: int, tags: Mapping[str, str]) -> None:
+        """Set version tags."""
+        ...
+
+    def delete_tag(self, model: str, version: int, key: str) -> None:
+        """Remove a version tag; nothing happens when it is not there."""
+        ...
+
+    def set_description(self, model: str, version: int, text: str) -> None:
+        """Replace a version's description (Markdown)."""
+        ...
+
+
+class EventLog(Protocol):
+    """The outbox that the registry triggers fill (adapter: `store/events.py`)."""
+
+    def read(self, consumer: str, limit: int = 500) -> list[RegistryEvent]:
+        """Give events past the consumer's cursor, in order, without those a running transaction may still precede."""
+        ...
+
+    def advance(self, consumer: str, last: RegistryEvent) -> None:
+        """Move the consumer's cursor to this event."""
+        ...
+
+    def latest(self, model: str) -> list[RegistryEvent]:
+        """Give a model's newest events of the kinds stage, alias and tag, newest first (at most 200)."""
+        ...
+
+
+class Notifications(Protocol):
+    """LISTEN/NOTIFY with the polling safety net (adapter: `store/notifications.py`)."""
+
+    def listen(self, timeout_s: float) -> AbstractContextManager[Iterator[str | None]]:
+        """Yield model names as they change, and `None` at least every `timeout_s` seconds: look at everything then."""
+        ...
+
+
+class Pointers(Protocol):
+    """Which version of each model is served (adapter: `store/pointers.py`)."""
+
+    def all(self) -> list[ServingPointer]:
+        """Give every pointer."""
+        ...
+
+    def get(self, model: str) -> ServingPointer | None:
+        """Give one model's pointer."""
+        ...
+
+    def move(self, model: str, version: int | None, *, seen_generation: int, reason: str) -> ServingPointer:
+        """Compare-and-set, and notify the replicas.
+
+        Args:
+            model: Registered model.
+            version: New version, or `None` to serve nothing.
+            seen_generation: Generation the caller decided on; 0 for a model without a pointer.
+            reason: Why, in a few words.
+
+        Raises:
+            ConflictError: Somebody moved it since.
+        """
+        ...
+
+
+class Promotions(Protocol):
+    """The promotions and their story (adapter: `store/promotions.py`)."""
+
+    def request(
+        self, model: str, version: int, *, source: str, cause: str, requested_by: str = "", dry_run: bool = False
+    ) -> Promotion:
+        """Open a promotion; the same `cause` again gives the promotion that it opened before.
+
+        Raises:
+            PromotionInProgressError: The version has an open promotion for another cause.
+        """
+        ...
+
+    def get(self, promotion_id: int) -> Promotion:
+        """Give one promotion.
+
+        Raises:
+            NotFoundError: There is none with this number.
+        """
+        ...
+
+    def find(
+        self, model: str | None = None, *, version: int | None = None, open_only: bool = False, limit: int = 100
+    ) -> list[Promotion]:
+        """Give promotions, newest first."""
+        ...
+
+    def claim(self) -> Promotion | None:
+        """Take the oldest open promotion that nobody holds; `None` when there is no work."""
+        ...
+
+    def renew(self, promotion: Promotion) -> bool:
+        """Go on holding it; False when another worker took it over."""
+        ...
+
+    def record(
+        self, promotion: Promotion, event: PromotionEvent, *, note: str = "", values: Mapping[str, Any] | None = None
+    ) -> Promotion:
+        """Apply an event, store the new state and a line of the story, in one transaction.
+
+        Raises:
+            IllegalTransitionError: The state does not allow it.
+            ConflictError: Another worker took the promotion over (the attempt is fenced).
+        """
+        ...
+
+    def story(self, promotion_id: int) -> Sequence[Mapping[str, Any]]:
+        """Give the steps so far: `at`, `event`, `state`, `note`."""
+        ...
+
+
+Sleep = Callable[[float], None]
+"""How a loop waits; tests hand in one that returns at once."""

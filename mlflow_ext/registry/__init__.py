@@ -1,0 +1,1 @@
+"""MLflow adapters: with `plugins/` the only place in `mlflow_ext` that imports mlflow."""

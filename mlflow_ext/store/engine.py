@@ -1,0 +1,36 @@
+"""The engine: how we connect, and which connection errors mean "try again later"."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from mlflow_ext.config import normalise_database_url
+from mlflow_ext.errors import UnavailableError
+
+
+def make_engine(database_url: str, *, name: str = "mlflow-ext", pool_size: int = 5) -> Engine:
+    """Make an engine whose sessions cannot hold a lock for ever.
+
+    A stopped process (SIGSTOP) inside a transaction would keep its locks; PostgreSQL ends such a session after 60 s.
+    """
+    return create_engine(
+        normalise_database_url(database_url),
+        pool_size=pool_size,
+        pool_pre_ping=True,
+        connect_args={
+            "application_name": name,
+            "connect_timeout": 10,
+            "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=30000 -c timezone=UTC",
+        },
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn a lost or refused connection into `UnavailableError`."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as exc:
+        raise UnavailableError(f"PostgreSQL does not answer: {str(exc.orig).strip()}") from exc

@@ -1,0 +1,72 @@
+"""Who works on which row: claim, renew, finish with a fence. One lease serves promotions, checks and retraining.
+
+A claim raises `attempt`; every later write names the attempt it was made under, so that a worker that was stopped and
+wakes up late changes nothing. Only database time counts.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, RowMapping, Table, and_, func, or_, select, text, update
+
+from mlflow_ext.store.engine import translated
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTable:
+    """Leases over one table with the columns `id`, `state`, `attempt`, `lease_owner`, `lease_until`.
+
+    Attributes:
+        engine: Database.
+        table: The table.
+        owner: Name of this worker, unique among the living (host, pid and a random part).
+        lease_s: Seconds after which a worker that says nothing counts as dead.
+    """
+
+    engine: Engine
+    table: Table
+    owner: str
+    lease_s: float
+
+    def claim(self, states: Collection[str], working: str) -> RowMapping | None:
+        """Take the oldest row in one of `states` that nobody holds, and set it to `working`."""
+        row = self.table.c
+        free = or_(row.lease_until.is_(None), row.lease_until <= func.clock_timestamp())
+        due = (
+            select(row.id)
+            .where(and_(row.state.in_(states), free))
+            .order_by(row.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        with translated(), self.engine.begin() as connection:
+            return (
+                connection.execute(
+                    update(self.table)
+                    .where(row.id == due.scalar_subquery())
+                    .values(
+                        state=working, attempt=row.attempt + 1, lease_owner=self.owner, lease_until=self._deadline()
+                    )
+                    .returning(self.table)
+                )
+                .mappings()
+                .one_or_none()
+            )
+
+    def renew(self, row_id: int, attempt: int) -> bool:
+        """Go on holding the row; False means that somebody else took it over."""
+        return self._write(row_id, attempt, {"lease_until": self._deadline()})
+
+    def finish(self, row_id: int, attempt: int, values: dict[str, Any]) -> bool:
+        """Write the result and let go; False means that the row was taken over and nothing was written."""
+        return self._write(row_id, attempt, {**values, "lease_owner": None, "lease_until": None})
+
+    def _write(self, row_id: int, attempt: int, values: dict[str, Any]) -> bool:
+        row = self.table.c
+        held = and_(row.id == row_id, row.attempt == attempt, row.lease_owner == self.owner)
+        with translated(), self.engine.begin() as connection:
+            return connection.execute(update(self.table).where(held).values(values)).rowcount == 1
+
+    def _deadline(self) -> Any:
+        return func.clock_timestamp() + text(f"interval '{self.lease_s:.3f} seconds'")

