@@ -1,0 +1,1 @@
+"""Tests with processes, signals and browsers."""
