@@ -1,0 +1,229 @@
+"""The prediction log on disk: what scoring answered, appended before the answer is sent, read by the compactor.
+
+What the bytes mean (columns, rows, types) is the compactor's business: `drift/compactor.py`.
+
+A spool is a directory; each writing process has files of its own in it. A file is a magic word and then records:
+length of the body, CRC-32 of the body, body (numbers big-endian). A kill -9 leaves at most one torn record at the end
+of a file, because `write()` has returned before the answer leaves. Files are not synced: power loss may cost the last
+seconds.
+"""
+
+import fcntl
+import os
+import secrets
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+from zlib import crc32
+
+from mlflow_ext.errors import InvalidInputError, UnavailableError
+
+SUFFIX = ".spool"
+MAGIC = b"MLXSPL\x00\x01"
+_FRAME = struct.Struct(">II")
+# at (microseconds since 1970), latency (microseconds), version, then the lengths of the seven parts
+_HEAD = struct.Struct(">qQqHHHHHII")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRecord:
+    """One answered request.
+
+    Attributes:
+        request_id: The answer's `X-Request-Id`; feedback names it.
+        model: Registered model.
+        version: Version that answered.
+        at: When the request was complete, with a time zone.
+        latency_us: From the complete request to the complete answer, in microseconds.
+        content_type: The request's `Content-Type`.
+        request: Raw body of the request.
+        response: Raw body of the answer.
+        arm: Arm of the traffic policy.
+        workspace: MLflow workspace.
+    """
+
+    request_id: str
+    model: str
+    version: int
+    at: datetime
+    latency_us: int
+    content_type: str
+    request: bytes
+    response: bytes
+    arm: str = "champion"
+    workspace: str = "default"
+
+
+class SpoolWriter:
+    """Appends records to files of its own; safe for several threads of one process.
+
+    A living writer holds an flock on its file, so that a reader can tell a file that may still grow from one that is
+    finished. The file appears under its name only once the lock is held.
+    """
+
+    def __init__(self, directory: Path, *, max_file_bytes: int = 64 * 1024 * 1024) -> None:
+        """Take the spool's directory (made when missing) and the size at which the next file is begun."""
+        self._directory = directory
+        self._max_file_bytes = max_file_bytes
+        self._lock = threading.Lock()
+        self._fd: int | None = None
+        self._size = 0
+
+    def append(self, record: PredictionRecord) -> None:
+        """Write one record; it outlives this process when the method returns.
+
+        Raises:
+            UnavailableError: The disk is full or cannot be written. Nothing of the record stays; the next call tries
+                again.
+            InvalidInputError: A text is longer than 65,535 bytes or a body longer than 4 GiB.
+        """
+        data = _encode(record)
+        with self._lock:
+            try:
+                fd = self._open() if self._fd is None else self._fd
+                _write_all(fd, data)
+            except OSError as exc:
+                self._drop_torn_record()
+                raise UnavailableError(f"the spool {self._directory} cannot be written: {exc.strerror}") from exc
+            self._size += len(data)
+            if self._size >= self._max_file_bytes:
+                self._close()
+
+    def close(self) -> None:
+        """Finish the present file; a later `append` begins another."""
+        with self._lock:
+            self._close()
+
+    def _open(self) -> int:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}"
+        opening = self._directory / f"{name}.opening"
+        fd = os.open(opening, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            _write_all(fd, MAGIC)
+            opening.rename(self._directory / f"{name}{SUFFIX}")
+        except OSError:
+            os.close(fd)
+            opening.unlink(missing_ok=True)
+            raise
+        self._fd, self._size = fd, len(MAGIC)
+        return fd
+
+    def _drop_torn_record(self) -> None:
+        """Cut off what a failed write left, so that later records stay readable; else begin another file."""
+        if self._fd is None:
+            return
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError:
+            self._close()
+
+    def _close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def spool_files(directory: Path) -> list[Path]:
+    """Give the spool's files, oldest first; empty when the directory does not exist."""
+    return sorted(directory.glob(f"*{SUFFIX}"))
+
+
+def is_finished(path: Path) -> bool:
+    """Tell whether no living writer has the file open: what is in it now is all that will ever be."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def read_spool(path: Path, offset: int = 0) -> Iterator[tuple[PredictionRecord, int]]:
+    """Give the records from an offset on, each with the offset after it; 0 is the beginning of the file.
+
+    Ends at the end of the file, or before a record that is torn or damaged.
+
+    Raises:
+        InvalidInputError: The file is no spool file of this format.
+    """
+    with path.open("rb") as file:
+        if offset == 0:
+            magic = file.read(len(MAGIC))
+            if magic != MAGIC:
+                raise InvalidInputError(f"{path} is not a spool file of this version of mlflow-ext")
+            offset = len(MAGIC)
+        file.seek(offset)
+        while (body := _next_body(file)) is not None:
+            offset += _FRAME.size + len(body)
+            yield _decode(body), offset
+
+
+def _next_body(file: BinaryIO) -> bytes | None:
+    frame = file.read(_FRAME.size)
+    if len(frame) < _FRAME.size:
+        return None
+    length, checksum = _FRAME.unpack(frame)
+    # a damaged length must not make the reader ask for gigabytes
+    if length < _HEAD.size or length > os.fstat(file.fileno()).st_size - file.tell():
+        return None
+    body = file.read(length)
+    return body if len(body) == length and crc32(body) == checksum else None
+
+
+def _encode(record: PredictionRecord) -> bytes:
+    texts = [
+        text.encode("utf-8", "surrogateescape")
+        for text in (record.request_id, record.model, record.content_type, record.arm, record.workspace)
+    ]
+    try:
+        head = _HEAD.pack(
+            (record.at - _EPOCH) // _MICROSECOND,
+            record.latency_us,
+            record.version,
+            *(len(text) for text in texts),
+            len(record.request),
+            len(record.response),
+        )
+        body = b"".join([head, *texts, record.request, record.response])
+        return _FRAME.pack(len(body), crc32(body)) + body
+    except struct.error as exc:
+        raise InvalidInputError(f"prediction {record.request_id[:128]} does not fit a spool record: {exc}") from exc
+
+
+def _decode(body: bytes) -> PredictionRecord:
+    at_us, latency_us, version, *lengths = _HEAD.unpack_from(body)
+    parts: list[bytes] = []
+    position = _HEAD.size
+    for length in lengths:
+        parts.append(body[position : position + length])
+        position += length
+    request_id, model, content_type, arm, workspace = (part.decode("utf-8", "surrogateescape") for part in parts[:5])
+    return PredictionRecord(
+        request_id=request_id,
+        model=model,
+        version=version,
+        at=_EPOCH + at_us * _MICROSECOND,
+        latency_us=latency_us,
+        content_type=content_type,
+        request=parts[5],
+        response=parts[6],
+        arm=arm,
+        workspace=workspace,
+    )
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
