@@ -52,6 +52,14 @@ class UnavailableError(MlflowExtError):
     """A part that is needed does not answer; trying again later may help."""
 
 
+class EvaluationImpossibleError(MlflowExtError):
+    """The version cannot be evaluated as things are; trying again would not help."""
+
+
+class EvaluationCrashedError(MlflowExtError):
+    """The evaluation process ended without an answer; trying again may help."""
+
+
 class MissingExtraError(MlflowExtError):
     """An optional dependency is not installed."""
 

@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mlflow_ext.domain.events import RegistryEvent
+from mlflow_ext.domain.gates import Evidence, GateReport
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent
 from mlflow_ext.domain.serving import ServingPointer
 from mlflow_ext.domain.stages import ModelVersion, Stage
+from mlflow_ext.policy import ModelPolicy
 
 
 class Clock(Protocol):
@@ -160,14 +162,78 @@ class Promotions(Protocol):
     ) -> Promotion:
         """Apply an event, store the new state and a line of the story, in one transaction.
 
+        Args:
+            promotion: As it was read; the write is fenced by its state and attempt.
+            event: What happened.
+            note: Why, in one sentence; becomes the promotion's reason when the promotion ends or waits.
+            values: Columns to set with it: `report`, `champion_version`, `policy_hash`, `run_id`, `registry_at`.
+
         Raises:
             IllegalTransitionError: The state does not allow it.
-            ConflictError: Another worker took the promotion over (the attempt is fenced).
+            ConflictError: Somebody else changed the promotion since it was read.
         """
+        ...
+
+    def postpone(self, promotion: Promotion, delay_s: float, *, event: str, note: str) -> None:
+        """Let go of a claimed promotion until `delay_s` seconds from now, with a line of the story (`event`, `note`).
+
+        A line that would only repeat the last one is left out. Nothing happens when somebody else took it over.
+        """
+        ...
+
+    def note_policy(self, model: str, policy: ModelPolicy) -> None:
+        """Keep a policy under its digest, so that a promotion's `policy_hash` can be read back."""
         ...
 
     def story(self, promotion_id: int) -> Sequence[Mapping[str, Any]]:
         """Give the steps so far: `at`, `event`, `state`, `note`."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Measures a candidate and the champion on the same rows (adapter: `registry/evaluator.py`)."""
+
+    def evaluate(
+        self,
+        promotion: Promotion,
+        candidate: ModelVersion,
+        champion: ModelVersion | None,
+        policy: ModelPolicy,
+        cancelled: Callable[[], bool],
+    ) -> Evidence:
+        """Measure, and log what was measured into the one MLflow run of this promotion.
+
+        Args:
+            promotion: For whom; a second call for the same promotion uses the same run.
+            candidate: Version to be judged.
+            champion: Version in Production, if there is one.
+            policy: Says on which rows, and how far the models' files are trusted.
+            cancelled: Asked again and again; True ends the measuring.
+
+        Raises:
+            EvaluationImpossibleError: No evaluation data, a model that cannot be loaded or is unsafe.
+            EvaluationCrashedError: The measuring process died or took too long.
+            UnavailableError: MLflow does not answer.
+            ConflictError: It was cancelled.
+        """
+        ...
+
+
+class Results(Protocol):
+    """Shows a promotion's outcome in MLflow (adapter: `registry/results.py`)."""
+
+    def write(self, promotion: Promotion, version: ModelVersion, report: GateReport, outcome: str) -> None:
+        """Write gate results to the run and, unless it is a dry run, to the version's tags and description.
+
+        Args:
+            promotion: The promotion.
+            version: Its version, as it stands in the registry.
+            report: What the gates said.
+            outcome: One sentence for people: what happens with the version now.
+
+        Raises:
+            UnavailableError: MLflow does not answer.
+        """
         ...
 
 

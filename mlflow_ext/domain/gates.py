@@ -44,6 +44,35 @@ class GateResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was measured, and what gates judge: candidate and champion on the same rows.
+
+    Attributes:
+        candidate: The candidate's metrics by name, as `mlflow.models.evaluate` gives them.
+        champion: The champion's metrics; `None` without a champion, or where it could not be measured.
+        champion_version: Version in Production at that time.
+        champion_error: Why the champion could not be measured.
+        rows: Number of evaluation rows.
+        dataset: Name, digest and source of the evaluation data.
+        run_id: MLflow run that holds metrics and plots.
+        duration_s: Seconds that the measuring took.
+    """
+
+    candidate: dict[str, float]
+    champion: dict[str, float] | None = None
+    champion_version: int | None = None
+    champion_error: str | None = None
+    rows: int | None = None
+    dataset: dict[str, str] = field(default_factory=dict)
+    run_id: str | None = None
+    duration_s: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give a JSON-ready form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class GateReport:
     """All gates of one promotion.
 
@@ -78,8 +107,22 @@ class GateReport:
     def as_dict(self) -> dict[str, Any]:
         """Give a JSON-ready form."""
         return {
+            "verdict": self.verdict.value,
+            "reason": self.reason,
             "results": [result.as_dict() for result in self.results],
             "champion_version": self.champion_version,
             "evidence_run_id": self.evidence_run_id,
             "details": self.details,
         }
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> "GateReport":
+        """Read the form that `as_dict` gives."""
+        return cls(
+            results=tuple(
+                GateResult(**{**result, "verdict": Verdict(result["verdict"])}) for result in document["results"]
+            ),
+            champion_version=document.get("champion_version"),
+            evidence_run_id=document.get("evidence_run_id"),
+            details=document.get("details") or {},
+        )

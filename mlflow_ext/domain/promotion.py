@@ -1,10 +1,14 @@
-"""The promotion's state machine, as pure rules. Who drives it lives in `lifecycle/promote.py`."""
+"""The promotion's state machine, as pure rules. Who drives it lives in `lifecycle/promote.py`.
+
+When a mark opens a promotion, and when a person's hand ends one, is said in `domain/staging.py`.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from mlflow_ext.domain.gates import Verdict
 from mlflow_ext.errors import IllegalTransitionError
 
 
@@ -16,6 +20,7 @@ class PromotionState(StrEnum):
     AWAITING_APPROVAL = "awaiting_approval"
     ROLLING_OUT = "rolling_out"
     PROMOTED = "promoted"
+    EVALUATED = "evaluated"
     REJECTED = "rejected"
     ABORTED = "aborted"
     FAILED = "failed"
@@ -35,6 +40,7 @@ class PromotionEvent(StrEnum):
     GATES_PASSED = "gates_passed"
     GATES_FAILED = "gates_failed"
     APPROVAL_NEEDED = "approval_needed"
+    DRY_RUN_ENDED = "dry_run_ended"
     APPROVED = "approved"
     REFUSED = "refused"
     PUBLISHED = "published"
@@ -60,6 +66,8 @@ TRANSITIONS: dict[tuple[PromotionState, PromotionEvent], PromotionState] = {
     (PromotionState.EVALUATING, PromotionEvent.GATES_PASSED): PromotionState.ROLLING_OUT,
     (PromotionState.EVALUATING, PromotionEvent.GATES_FAILED): PromotionState.REJECTED,
     (PromotionState.EVALUATING, PromotionEvent.APPROVAL_NEEDED): PromotionState.AWAITING_APPROVAL,
+    # a dry run ends here whatever its gates said; its report has the verdict
+    (PromotionState.EVALUATING, PromotionEvent.DRY_RUN_ENDED): PromotionState.EVALUATED,
     (PromotionState.AWAITING_APPROVAL, PromotionEvent.APPROVED): PromotionState.ROLLING_OUT,
     (PromotionState.AWAITING_APPROVAL, PromotionEvent.REFUSED): PromotionState.REJECTED,
     (PromotionState.ROLLING_OUT, PromotionEvent.CLAIM): PromotionState.ROLLING_OUT,
@@ -83,6 +91,19 @@ def next_state(state: PromotionState, event: PromotionEvent) -> PromotionState:
         raise IllegalTransitionError(f"a promotion that is {state} cannot take the step '{event}'") from exc
 
 
+def conclusion(verdict: Verdict, *, dry_run: bool) -> PromotionEvent:
+    """Say what the gates' verdict does to a promotion. A dry run decides nothing, but it can fail to be computed."""
+    if verdict is Verdict.ERROR:
+        return PromotionEvent.FAIL
+    if dry_run:
+        return PromotionEvent.DRY_RUN_ENDED
+    return {
+        Verdict.PASSED: PromotionEvent.GATES_PASSED,
+        Verdict.FAILED: PromotionEvent.GATES_FAILED,
+        Verdict.INCONCLUSIVE: PromotionEvent.APPROVAL_NEEDED,
+    }[verdict]
+
+
 @dataclass(frozen=True, slots=True)
 class Promotion:
     """One attempt to bring one version to Production.
@@ -103,6 +124,8 @@ class Promotion:
         run_id: MLflow run with the evidence.
         created_at: When it was requested.
         updated_at: When its state last changed.
+        registry_at: MLflow's own time of the version's last change when the promotion ended; shows a later change
+            where no triggers are installed.
         workspace: MLflow workspace.
     """
 
@@ -121,4 +144,5 @@ class Promotion:
     run_id: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    registry_at: datetime | None = None
     workspace: str = "default"

@@ -120,6 +120,7 @@ promotion = Table(
     Column("champion_version", Integer),
     Column("policy_hash", Text),
     Column("run_id", Text),
+    _at("registry_at"),
     *_lease(),
     _at("created_at", now=True),
     _at("updated_at", now=True),

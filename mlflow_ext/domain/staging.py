@@ -1,0 +1,71 @@
+"""What marks in the registry mean for promotions: when one is opened, and when a person's hand ends one. Pure rules.
+
+MLflow's stage field is read here; `lifecycle/reconcile.py` has brought alias and tag into agreement with it before.
+"""
+
+from collections.abc import Sequence
+
+from mlflow_ext.domain.events import RegistryEvent, RegistryEventKind
+from mlflow_ext.domain.promotion import Promotion, PromotionState
+from mlflow_ext.domain.stages import ModelVersion, Stage
+
+REGISTRY = "registry"
+"""Source of promotions that a mark opened."""
+
+
+def opening_cause(version: ModelVersion, events: Sequence[RegistryEvent], latest: Promotion | None) -> str | None:
+    """Name the cause for which a version should get a promotion now; `None` when it should not.
+
+    The newest change of the stage field to Staging is the cause, so that delivering it twice has one effect, and so
+    that changes of alias and tag (our own, which bring marks into agreement, among them) open nothing by themselves.
+
+    Args:
+        version: A version as it stands in the registry.
+        events: The model's newest events, newest first; empty where no triggers are installed.
+        latest: The version's newest promotion that is no dry run.
+    """
+    if version.stage is not Stage.STAGING or (latest is not None and latest.state.is_open):
+        return None
+    mark = _newest_move(version, events)
+    if mark is not None:
+        covered = latest is not None and latest.created_at is not None and latest.created_at >= mark.at
+        return None if covered else f"event:{mark.id}"
+    seen = version.updated_at.isoformat() if version.updated_at else "unknown"
+    if latest is None:
+        return f"seen:{seen}"
+    changed = latest.registry_at and version.updated_at and version.updated_at > latest.registry_at
+    return f"seen:{seen}" if changed else None
+
+
+def overtaken(promotion: Promotion, version: ModelVersion | None, events: Sequence[RegistryEvent]) -> str | None:
+    """Say how a person's change outranks an open promotion; `None` when it may go on.
+
+    Args:
+        promotion: An open promotion.
+        version: Its version as it stands in the registry; `None` when it was deleted.
+        events: The model's newest events, newest first.
+    """
+    if version is None:
+        return f"version {promotion.version} was deleted from the registry"
+    if promotion.dry_run:
+        return None
+    if version.stage is Stage.PRODUCTION:
+        # while it rolls out, Production is what the promotion itself wrote
+        by_hand = promotion.state is not PromotionState.ROLLING_OUT
+        return f"version {version.version} was moved to Production by hand" if by_hand else None
+    if version.stage is Stage.STAGING:
+        return None
+    mark = _newest_move(version, events)
+    moved = mark is not None and promotion.created_at is not None and mark.at >= promotion.created_at
+    if moved or promotion.source == REGISTRY:
+        return f"version {version.version} was moved from Staging to {version.stage.value} by hand"
+    return None
+
+
+def _newest_move(version: ModelVersion, events: Sequence[RegistryEvent]) -> RegistryEvent | None:
+    """Give the newest event that brought the version into the stage it has."""
+    kinds = (RegistryEventKind.STAGE, RegistryEventKind.VERSION)
+    for event in events:
+        if event.version == version.version and event.kind in kinds:
+            return event if event.new == version.stage.value else None
+    return None

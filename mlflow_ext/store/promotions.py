@@ -1,0 +1,207 @@
+"""The `Promotions` port on PostgreSQL. What a step means: `domain/promotion.py`; who may work on which: `lease.py`."""
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, and_, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from mlflow_ext.domain.promotion import OPEN_STATES, Promotion, PromotionEvent, PromotionState, next_state
+from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
+from mlflow_ext.policy import ModelPolicy
+from mlflow_ext.store.engine import translated
+from mlflow_ext.store.lease import LeaseTable
+from mlflow_ext.store.tables import DEFAULT_WORKSPACE, applied_policy, promotion_step
+from mlflow_ext.store.tables import promotion as table
+from mlflow_ext.store.triggers import CHANNEL
+
+_FIELDS = tuple(field for field in Promotion.__dataclass_fields__ if field != "state")
+_SETTABLE = frozenset({"report", "champion_version", "policy_hash", "run_id", "registry_at"})
+_OPEN = sorted(state.value for state in OPEN_STATES)
+_EVALUABLE = (PromotionState.REQUESTED.value, PromotionState.EVALUATING.value)
+
+
+def worker_name() -> str:
+    """Name this process so that no other living one has the name."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class SqlPromotions:
+    """Promotions in `mlflow_ext.promotion`, their story in `promotion_step`."""
+
+    def __init__(self, engine: Engine, *, owner: str | None = None, lease_s: float = 30.0) -> None:
+        """Take the database, this worker's name and the seconds after which its work may be taken over."""
+        self._engine = engine
+        self._lease = LeaseTable(engine, table, owner or worker_name(), lease_s)
+
+    def request(
+        self, model: str, version: int, *, source: str, cause: str, requested_by: str = "", dry_run: bool = False
+    ) -> Promotion:
+        """Open a promotion and wake the workers; the same cause again gives the promotion that it opened before."""
+        same = and_(
+            table.c.workspace == DEFAULT_WORKSPACE,
+            table.c.model == model,
+            table.c.version == version,
+            table.c.cause == cause,
+        )
+        with translated(), self._engine.begin() as connection:
+            row = (
+                connection.execute(
+                    upsert(table)
+                    .values(
+                        model=model,
+                        version=version,
+                        state=PromotionState.REQUESTED,
+                        source=source,
+                        cause=cause,
+                        requested_by=requested_by,
+                        dry_run=dry_run,
+                    )
+                    # either unique rule: the same cause again, or another open promotion
+                    .on_conflict_do_nothing()
+                    .returning(table)
+                )
+                .mappings()
+                .one_or_none()
+            )
+            if row is not None:
+                _tell(connection, row["id"], "requested", PromotionState.REQUESTED, f"asked for by {source}")
+                connection.execute(select(func.pg_notify(CHANNEL, model)))
+                return _promotion(row)
+            row = connection.execute(select(table).where(same)).mappings().one_or_none()
+        if row is None:
+            raise PromotionInProgressError(
+                f"version {version} of {model} already has an open promotion; see `mlflow-ext promotions {model}`"
+            )
+        return _promotion(row)
+
+    def get(self, promotion_id: int) -> Promotion:
+        """Give one promotion."""
+        with translated(), self._engine.connect() as connection:
+            row = connection.execute(select(table).where(table.c.id == promotion_id)).mappings().one_or_none()
+        if row is None:
+            raise NotFoundError(f"there is no promotion {promotion_id}")
+        return _promotion(row)
+
+    def find(
+        self, model: str | None = None, *, version: int | None = None, open_only: bool = False, limit: int = 100
+    ) -> list[Promotion]:
+        """Give promotions, newest first."""
+        query = select(table).order_by(table.c.id.desc()).limit(limit)
+        if model is not None:
+            query = query.where(table.c.model == model)
+        if version is not None:
+            query = query.where(table.c.version == version)
+        if open_only:
+            query = query.where(table.c.state.in_(_OPEN))
+        with translated(), self._engine.connect() as connection:
+            return [_promotion(row) for row in connection.execute(query).mappings()]
+
+    def claim(self) -> Promotion | None:
+        """Take the oldest promotion that nobody holds; those that only wait to be published come first."""
+        row = self._lease.claim([PromotionState.ROLLING_OUT.value], PromotionState.ROLLING_OUT.value)
+        row = row or self._lease.claim(_EVALUABLE, PromotionState.EVALUATING.value)
+        if row is None:
+            return None
+        with translated(), self._engine.begin() as connection:
+            connection.execute(update(table).where(table.c.id == row["id"]).values(updated_at=func.clock_timestamp()))
+            _tell(
+                connection,
+                row["id"],
+                PromotionEvent.CLAIM,
+                PromotionState(row["state"]),
+                f"taken by worker {self._lease.owner}, attempt {row['attempt']}",
+            )
+        return _promotion(row)
+
+    def renew(self, promotion: Promotion) -> bool:
+        """Go on holding it; False when somebody else took it over or ended it."""
+        return self._lease.renew(promotion.id, promotion.attempt)
+
+    def record(
+        self, promotion: Promotion, event: PromotionEvent, *, note: str = "", values: Mapping[str, Any] | None = None
+    ) -> Promotion:
+        """Apply an event, with its line of the story, in one transaction."""
+        state = next_state(promotion.state, event)
+        columns = _settable(values)
+        if not (state.is_open and state is not PromotionState.AWAITING_APPROVAL):
+            columns |= {"reason": note, "lease_owner": None, "lease_until": None}
+        seen = and_(table.c.id == promotion.id, table.c.state == promotion.state, table.c.attempt == promotion.attempt)
+        with translated(), self._engine.begin() as connection:
+            row = (
+                connection.execute(
+                    update(table)
+                    .where(seen)
+                    .values(state=state, updated_at=func.clock_timestamp(), **columns)
+                    .returning(table)
+                )
+                .mappings()
+                .one_or_none()
+            )
+            if row is None:
+                raise ConflictError(f"promotion {promotion.id} was changed or taken over by somebody else")
+            _tell(connection, promotion.id, event, state, note)
+            connection.execute(select(func.pg_notify(CHANNEL, promotion.model)))
+        return _promotion(row)
+
+    def postpone(self, promotion: Promotion, delay_s: float, *, event: str, note: str) -> None:
+        """Let go until later, with a line of the story unless it would repeat the last one."""
+        until = func.clock_timestamp() + text("make_interval(secs => :delay_s)").bindparams(delay_s=delay_s)
+        held = and_(
+            table.c.id == promotion.id,
+            table.c.attempt == promotion.attempt,
+            table.c.lease_owner == self._lease.owner,
+        )
+        with translated(), self._engine.begin() as connection:
+            let_go = update(table).where(held).values(lease_owner=None, lease_until=until)
+            if connection.execute(let_go).rowcount == 0:
+                return
+            story = promotion_step.c
+            last = connection.execute(
+                select(story.event, story.note)
+                .where(story.promotion_id == promotion.id, story.event != PromotionEvent.CLAIM)
+                .order_by(story.id.desc())
+                .limit(1)
+            ).one_or_none()
+            if last is None or tuple(last) != (event, note):
+                _tell(connection, promotion.id, event, promotion.state, note)
+
+    def note_policy(self, model: str, policy: ModelPolicy) -> None:
+        """Keep a policy under its digest."""
+        document = policy.model_dump(mode="json")
+        with translated(), self._engine.begin() as connection:
+            connection.execute(
+                upsert(applied_policy)
+                .values(hash=policy.digest, model=model, document=document)
+                .on_conflict_do_nothing()
+            )
+
+    def story(self, promotion_id: int) -> Sequence[Mapping[str, Any]]:
+        """Give the steps so far, oldest first."""
+        step = promotion_step.c
+        query = (
+            select(step.at, step.event, step.state, step.note)
+            .where(step.promotion_id == promotion_id)
+            .order_by(step.id)
+        )
+        with translated(), self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _tell(connection: Connection, promotion_id: int, event: str, state: PromotionState, note: str) -> None:
+    connection.execute(insert(promotion_step).values(promotion_id=promotion_id, event=event, state=state, note=note))
+
+
+def _settable(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    given = dict(values or {})
+    unknown = set(given) - _SETTABLE
+    if unknown:
+        raise TypeError(f"a promotion's step cannot set {', '.join(sorted(unknown))}")
+    return given
+
+
+def _promotion(row: RowMapping) -> Promotion:
+    return Promotion(state=PromotionState(row["state"]), **{field: row[field] for field in _FIELDS})
