@@ -1,0 +1,1 @@
+"""Mirrors mlflow_ext/registry."""
