@@ -8,7 +8,7 @@ import json
 from typing import Annotated, Any, Literal
 
 from croniter import croniter
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 
 def _cron(text: str) -> str:
@@ -33,11 +33,13 @@ class EvaluationPolicy(Section):
         data: Where the rows are (Parquet or CSV): `artifact:PATH` inside the candidate's MLflow run, or a path or URI.
         target: Name of the column with the ground truth.
         model_type: MLflow's model type: `classifier` or `regressor`.
+        timeout_s: Seconds after which an evaluation is ended.
     """
 
     data: str = "artifact:data/evaluation.parquet"
     target: str = "target"
     model_type: Literal["classifier", "regressor"] = "classifier"
+    timeout_s: float = Field(default=600.0, gt=0)
 
 
 class MetricGatePolicy(Section):
@@ -58,6 +60,12 @@ class MetricGatePolicy(Section):
     min_absolute_change: float | None = None
     min_relative_change: float | None = None
     greater_is_better: bool = True
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> "MetricGatePolicy":
+        if self.threshold is None and self.min_absolute_change is None and self.min_relative_change is None:
+            raise ValueError("a metric gate needs threshold, min_absolute_change or min_relative_change")
+        return self
 
 
 class ServingPolicy(Section):

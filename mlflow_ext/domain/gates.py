@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 
@@ -68,8 +69,12 @@ class Evidence:
     duration_s: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Give a JSON-ready form."""
-        return asdict(self)
+        """Give a JSON-ready form, without metrics that are not finite (JSON has no word for them)."""
+        document = asdict(self)
+        for side in ("candidate", "champion"):
+            if document[side] is not None:
+                document[side] = {name: value for name, value in document[side].items() if isfinite(value)}
+        return document
 
 
 @dataclass(frozen=True, slots=True)
