@@ -1,5 +1,6 @@
-"""What a drift check says: verdict, per-column results, report. How it is computed lives in `drift/`."""
+"""What a drift check is and says: window, verdict, per-column results. How it is computed lives in `drift/`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -14,12 +15,30 @@ class DriftVerdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
+class CheckState(StrEnum):
+    """Where a check is: wanted, in work, computed but not yet in MLflow, being delivered, in MLflow, given up."""
+
+    DUE = "due"
+    RUNNING = "running"
+    COMPUTED = "computed"
+    DELIVERING = "delivering"
+    DONE = "done"
+    FAILED = "failed"
+
+
+OPEN_CHECKS = frozenset({CheckState.DUE, CheckState.RUNNING, CheckState.COMPUTED, CheckState.DELIVERING})
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A span of received predictions: `since` is in, `until` is out. Both carry a time zone."""
 
     since: datetime
     until: datetime
+
+    def __str__(self) -> str:
+        """Give both ends as ISO 8601."""
+        return f"{self.since.isoformat(timespec='seconds')}/{self.until.isoformat(timespec='seconds')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +48,11 @@ class ColumnDrift:
     Attributes:
         column: Name in the model's signature, or `prediction`.
         kind: `data` (an input) or `prediction` (an output).
-        method: Statistical method (`Wasserstein distance (normed)`, `chi-square p_value` …).
-        score: The method's number, in its own unit.
+        method: Statistical method by Evidently's key (`ks` …), or ours: `missing_share`, `not_compared`.
+        score: The method's number, in its own unit; `None` when the column was not compared.
         threshold: Where the method's number becomes drift.
         drifted: Whether it did.
+        note: Why the column was not compared, or what else is to say.
     """
 
     column: str
@@ -41,6 +61,12 @@ class ColumnDrift:
     score: float | None
     threshold: float | None
     drifted: bool
+    note: str = ""
+
+    @property
+    def compared(self) -> bool:
+        """Whether the column counts."""
+        return self.score is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +75,25 @@ class DriftReport:
 
     Attributes:
         model: Registered model.
-        version: Version whose predictions were checked.
+        version: Version whose predictions were checked; `None` when no version was served.
         window: Which predictions.
         verdict: The answer.
         reason: One sentence for people.
         window_rows: Number of rows received in the window.
         reference_rows: Number of rows of the reference.
         columns: One entry a column.
-        drift_share: Share of input columns that drifted, 0 to 1.
+        drift_share: Share of compared input columns that drifted, 0 to 1.
         performance: Realised metrics over rows with feedback, by name; empty without feedback.
         run_id: MLflow run that holds metrics and report.
     """
 
     model: str
-    version: int
+    version: int | None
     window: Window
     verdict: DriftVerdict
     reason: str
-    window_rows: int
-    reference_rows: int
+    window_rows: int = 0
+    reference_rows: int = 0
     columns: tuple[ColumnDrift, ...] = ()
     drift_share: float | None = None
     performance: dict[str, float] = field(default_factory=dict)
@@ -78,3 +104,77 @@ class DriftReport:
         data = asdict(self)
         data["window"] = {"since": self.window.since.isoformat(), "until": self.window.until.isoformat()}
         return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "DriftReport":
+        """Read what `as_dict` gave."""
+        since, until = (datetime.fromisoformat(data["window"][end]) for end in ("since", "until"))
+        columns = tuple(ColumnDrift(**column) for column in data["columns"])
+        return cls(
+            **{
+                **data,
+                "window": Window(since, until),
+                "verdict": DriftVerdict(data["verdict"]),
+                "columns": columns,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DriftCheck:
+    """One slot of one schedule: which window of which model is to be checked, and what came of it.
+
+    Attributes:
+        id: Number of the check.
+        model: Registered model.
+        version: Version to check; `None` means the one in Production when the check runs.
+        schedule: `drift:MODEL` or `manual:MODEL`.
+        slot: When it was due; unique within the schedule.
+        window: Which predictions.
+        state: Where it is.
+        attempt: How often it was begun; the fence of its lease.
+        report: The answer, once computed.
+        run_id: MLflow run, once delivered.
+        error: Why the last attempt failed.
+        finished_at: When it was computed or given up.
+    """
+
+    id: int
+    model: str
+    version: int | None
+    schedule: str
+    slot: datetime
+    window: Window
+    state: CheckState
+    attempt: int
+    report: DriftReport | None = None
+    run_id: str | None = None
+    error: str | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the slot, as the MLflow run's tag carries it: the same after every retry."""
+        return f"{self.schedule}@{self.slot.isoformat()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """A model that is watched: when, and how much each look takes in.
+
+    Attributes:
+        model: Registered model.
+        cron: Cron text.
+        timezone: IANA name in which it is read.
+        window_s: Seconds of predictions, ending at the slot.
+    """
+
+    model: str
+    cron: str
+    timezone: str
+    window_s: float
+
+    @property
+    def schedule(self) -> str:
+        """Name of the schedule."""
+        return f"drift:{self.model}"

@@ -5,10 +5,12 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -195,6 +197,8 @@ segment = Table(
     _at("first_at", nullable=False),
     _at("last_at", nullable=False),
     _at("created_at", now=True),
+    # merged into a bigger one; the file goes a little later, so that whoever reads it can finish
+    _at("replaced_at"),
     Index(None, "model", "last_at"),
 )
 
@@ -225,6 +229,7 @@ schedule = Table(
     Column("model", Text, nullable=False),
     Column("cron", Text, nullable=False),
     Column("timezone", Text, nullable=False),
+    Column("window_s", Float, nullable=False),
     _at("next_run", nullable=False),
     Column("paused", Boolean, nullable=False, server_default=text("false")),
     _at("updated_at", now=True),
@@ -245,6 +250,8 @@ drift_check = Table(
     *_lease(),
     Column("verdict", Text),
     _json("report"),
+    # the rendered-on-demand report (gzip), kept until MLflow has it
+    Column("snapshot", LargeBinary),
     Column("run_id", Text),
     Column("error", Text),
     _at("created_at", now=True),
@@ -266,6 +273,9 @@ alert = Table(
     _json("details"),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("last_error", Text),
+    _at("next_attempt_at", now=True),
+    # what became of it as a retraining trigger; unset until somebody looked
+    Column("retraining", Text),
     _at("created_at", now=True),
     _at("delivered_at"),
 )

@@ -1,0 +1,145 @@
+"""Segments as Parquet files, on local disk or any fsspec file system: written whole or not at all, read by window.
+
+Which files there are is the index's business: `mlflow_ext/store/segments.py`.
+"""
+
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from drift.rows import AT, INPUT, META, NAME, OUTPUT, ROLE, merged
+from mlflow_ext.domain.drift import Window
+from mlflow_ext.errors import UnavailableError
+from mlflow_ext.store.segments import Segments
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRows:
+    """Predictions of one model version in one window, all three with the same rows.
+
+    Attributes:
+        meta: `request_id`, `row`, `at`, `arm`, `latency_us`.
+        inputs: The inputs, by their names in the signature.
+        outputs: `prediction`, or `prediction_…` for several.
+    """
+
+    meta: pd.DataFrame
+    inputs: pd.DataFrame
+    outputs: pd.DataFrame
+
+    def __len__(self) -> int:
+        """Give the number of rows."""
+        return len(self.meta)
+
+
+def write_segment(uri: str, table: pa.Table) -> int:
+    """Write a file; it is there whole or not at all, and on disk when this returns.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        UnavailableError: It cannot be written.
+    """
+    buffer = BytesIO()
+    pq.write_table(table, buffer, compression="zstd", row_group_size=65_536)
+    content = buffer.getvalue()
+    try:
+        system, path = fsspec.core.url_to_fs(uri)
+        if isinstance(system, LocalFileSystem):
+            _write_locally(Path(path), content)
+        else:
+            # object stores show an object only when it is complete
+            system.pipe_file(path, content)
+    except OSError as exc:
+        raise UnavailableError(f"segment {uri} cannot be written: {exc}") from exc
+    return len(content)
+
+
+def remove_segment(uri: str) -> None:
+    """Remove a file; nothing happens when it is gone.
+
+    Raises:
+        UnavailableError: It cannot be removed.
+    """
+    try:
+        system, path = fsspec.core.url_to_fs(uri)
+        system.rm_file(path)
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise UnavailableError(f"segment {uri} cannot be removed: {exc}") from exc
+
+
+def read_segment(uri: str) -> pa.Table:
+    """Read a whole file.
+
+    Raises:
+        FileNotFoundError: It was merged into another meanwhile, and is gone.
+        UnavailableError: It cannot be read.
+    """
+    try:
+        system, path = fsspec.core.url_to_fs(uri)
+        with system.open(path, "rb") as file:
+            return pq.read_table(file)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowInvalid) as exc:
+        raise UnavailableError(f"segment {uri} cannot be read: {exc}") from exc
+
+
+def read_window(index: Segments, model: str, version: int, window: Window) -> WindowRows:
+    """Read the predictions of a model version with `since <= at < until`, in order of time.
+
+    Raises:
+        UnavailableError: A file, or the index, cannot be read.
+    """
+    for _ in range(3):
+        found = index.find(model, version, window.since, window.until)
+        try:
+            tables = [read_segment(one.uri) for one in found]
+        except FileNotFoundError:
+            # merged between the look at the index and now: the index already names the new file
+            continue
+        return _window_rows(tables, window)
+    raise UnavailableError(f"segments of {model} version {version} are gone although the index names them")
+
+
+def _window_rows(tables: Sequence[pa.Table], window: Window) -> WindowRows:
+    if not tables:
+        empty = pd.DataFrame(columns=["request_id", "row", "at", "arm", "latency_us"])
+        return WindowRows(empty, pd.DataFrame(), pd.DataFrame())
+    table = merged(tables)
+    at = table.column("at")
+    since, until = pa.scalar(window.since, AT), pa.scalar(window.until, AT)
+    table = table.filter(pc.and_(pc.greater_equal(at, since), pc.less(at, until))).sort_by("at")
+    return WindowRows(*(_part(table, role) for role in (META, INPUT, OUTPUT)))
+
+
+def _part(table: pa.Table, role: bytes) -> pd.DataFrame:
+    chosen: dict[str, Any] = {}
+    for one in table.schema:
+        if (one.metadata or {}).get(ROLE) == role:
+            chosen[one.metadata[NAME].decode()] = table.column(one.name).to_pandas()
+    return pd.DataFrame(chosen)
+
+
+def _write_locally(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
