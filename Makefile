@@ -13,7 +13,7 @@ $(SETUP): requirements.lock setup.cfg pyproject.toml scripts/setup
 	@touch $@
 
 demo: $(SETUP) ## a model's whole life on real data; ARGS=--exit ends it by itself
-	$(BIN)/python -m projects.demo $(ARGS)
+	$(BIN)/python -m demo $(ARGS)
 
 up: $(SETUP) ## everything on one machine, until Ctrl-C
 	$(BIN)/mlflow-ext up $(ARGS)
