@@ -25,7 +25,7 @@ class RegistryView(Protocol):
     """Read-only look at the registry's present state, in one round trip (PostgreSQL: MLflow's tables by SQL)."""
 
     def models(self) -> list[str]:
-        """Name every registered model that has at least one version."""
+        """Name every registered model that has at least one version, by name; prompts are left out."""
         ...
 
     def versions(self, model: str) -> list[ModelVersion]:
@@ -84,7 +84,10 @@ class EventLog(Protocol):
         ...
 
     def latest(self, model: str) -> list[RegistryEvent]:
-        """Give a model's newest events of the kinds stage, alias and tag, newest first (at most 200)."""
+        """Give the newest events that moved a mark of this model, newest first (at most 200).
+
+        Marks are the stage, the aliases in `STAGE_OF_ALIAS` and the tag `STAGE_TAG`.
+        """
         ...
 
 
@@ -92,7 +95,14 @@ class Notifications(Protocol):
     """LISTEN/NOTIFY with the polling safety net (adapter: `store/notifications.py`)."""
 
     def listen(self, timeout_s: float) -> AbstractContextManager[Iterator[str | None]]:
-        """Yield model names as they change, and `None` at least every `timeout_s` seconds: look at everything then."""
+        """Yield model names as they change, and `None` when everything is to be looked at.
+
+        `None` comes first, after a lost connection is back, after `wake()`, and when `timeout_s` passed without news.
+        """
+        ...
+
+    def wake(self) -> None:
+        """End the present wait at once, from another thread or a signal handler."""
         ...
 
 

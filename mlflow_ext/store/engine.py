@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 
 from mlflow_ext.config import normalise_database_url
 from mlflow_ext.errors import UnavailableError
@@ -27,10 +27,18 @@ def make_engine(database_url: str, *, name: str = "mlflow-ext", pool_size: int =
     )
 
 
+_NO_TABLE = frozenset({"42P01", "3F000"})  # undefined_table, invalid_schema_name
+
+
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn a lost or refused connection into `UnavailableError`."""
+    """Turn a lost or refused connection, and a database without the tables, into `UnavailableError`."""
     try:
         yield
     except (OperationalError, InterfaceError) as exc:
         raise UnavailableError(f"PostgreSQL does not answer: {str(exc.orig).strip()}") from exc
+    except ProgrammingError as exc:
+        if getattr(exc.orig, "pgcode", None) not in _NO_TABLE:
+            raise
+        missing = str(exc.orig).partition("\n")[0]
+        raise UnavailableError(f"the database is not set up: {missing}; run `mlflow-ext db upgrade`") from exc

@@ -1,0 +1,1 @@
+"""One suite a port, run for the twin and for the real adapter."""

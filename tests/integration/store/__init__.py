@@ -1,1 +1,1 @@
-"""Adapters on a real PostgreSQL."""
+"""Tests of the PostgreSQL adapters on a real server."""

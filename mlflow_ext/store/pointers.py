@@ -1,0 +1,100 @@
+"""The `Pointers` port on `serving_pointer`: moved by compare-and-set, each move notifies the replicas.
+
+Which version a pointer should name is decided in `lifecycle/reconcile.py`.
+"""
+
+from typing import Any
+
+from sqlalchemy import Engine, RowMapping, func, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from mlflow_ext.domain.serving import ServingPointer
+from mlflow_ext.errors import ConflictError
+from mlflow_ext.store.engine import translated
+from mlflow_ext.store.tables import DEFAULT_WORKSPACE, serving_pointer
+
+CHANNEL = "mlflow_ext_pointer"
+"""LISTEN channel; the payload is the registered model's name."""
+
+_PAYLOAD_CHARACTERS = 1000  # a notification holds less than 8,000 bytes, a character of UTF-8 at most 4
+
+
+class SqlPointers:
+    """Which version of each model is served."""
+
+    def __init__(self, engine: Engine, workspace: str = DEFAULT_WORKSPACE) -> None:
+        """Take the database, and the workspace whose models are served."""
+        self._engine = engine
+        self._workspace = workspace
+
+    def all(self) -> list[ServingPointer]:
+        """Give every pointer, by model name."""
+        table = serving_pointer.c
+        return self._read(select(serving_pointer).where(table.workspace == self._workspace).order_by(table.model))
+
+    def get(self, model: str) -> ServingPointer | None:
+        """Give one model's pointer."""
+        table = serving_pointer.c
+        found = self._read(
+            select(serving_pointer).where(table.workspace == self._workspace, table.model == model),
+        )
+        return found[0] if found else None
+
+    def move(self, model: str, version: int | None, *, seen_generation: int, reason: str) -> ServingPointer:
+        """Compare-and-set, and notify the replicas in the same transaction.
+
+        Raises:
+            ConflictError: Somebody moved it since.
+            UnavailableError: The database does not answer, or has no tables of ours.
+        """
+        statement = (
+            self._first(model, version, reason)
+            if seen_generation == 0
+            else self._next(model, version, seen_generation, reason)
+        )
+        with translated(), self._engine.begin() as connection:
+            row = connection.execute(statement).mappings().one_or_none()
+            if row is None:
+                raise ConflictError(
+                    f"the serving pointer of '{model}' has moved past generation {seen_generation}; read it again"
+                )
+            connection.execute(select(func.pg_notify(CHANNEL, model[:_PAYLOAD_CHARACTERS])))
+            return _pointer(row)
+
+    def _first(self, model: str, version: int | None, reason: str) -> Any:
+        return (
+            upsert(serving_pointer)
+            .values(workspace=self._workspace, model=model, version=version, generation=1, reason=reason)
+            .on_conflict_do_nothing()
+            .returning(serving_pointer)
+        )
+
+    def _next(self, model: str, version: int | None, seen_generation: int, reason: str) -> Any:
+        table = serving_pointer.c
+        return (
+            update(serving_pointer)
+            .where(table.workspace == self._workspace, table.model == model, table.generation == seen_generation)
+            .values(
+                version=version,
+                generation=seen_generation + 1,
+                previous_version=table.version,
+                reason=reason,
+                moved_at=func.clock_timestamp(),
+            )
+            .returning(serving_pointer)
+        )
+
+    def _read(self, statement: Any) -> list[ServingPointer]:
+        with translated(), self._engine.connect() as connection:
+            return [_pointer(row) for row in connection.execute(statement).mappings()]
+
+
+def _pointer(row: RowMapping) -> ServingPointer:
+    return ServingPointer(
+        model=row["model"],
+        version=row["version"],
+        generation=row["generation"],
+        previous_version=row["previous_version"],
+        moved_at=row["moved_at"],
+        workspace=row["workspace"],
+    )
