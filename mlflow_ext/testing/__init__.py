@@ -3,6 +3,18 @@
 Each passes the same contract suite as its real adapter (tests/contract).
 """
 
+from mlflow_ext.testing.clock import MemoryClock
+from mlflow_ext.testing.events import MemoryEventLog
+from mlflow_ext.testing.notifications import MemoryNotifications
+from mlflow_ext.testing.pointers import MemoryPointers
 from mlflow_ext.testing.promotions import MemoryPromotions
+from mlflow_ext.testing.registry import MemoryRegistry
 
-__all__ = ["MemoryPromotions"]
+__all__ = [
+    "MemoryClock",
+    "MemoryEventLog",
+    "MemoryNotifications",
+    "MemoryPointers",
+    "MemoryPromotions",
+    "MemoryRegistry",
+]
