@@ -65,6 +65,10 @@ class Settings(BaseModel):
         serving_port: Its port; 0 picks a free one.
         serving_workers: Its number of scoring processes.
         serving_url: Address under which clients reach the promotion service.
+        serving_drain_s: Seconds that a stopping promotion service still accepts requests while `/readyz` says 503.
+        serving_stop_s: Seconds that requests in flight then have to finish.
+        request_timeout_s: Seconds after which a scoring request is answered with 504.
+        max_body_bytes: Largest request body in bytes; a larger one is answered with 413.
         default_model: Model that answers `POST /invocations`.
         artifacts_url: Where MLflow's server keeps artifacts; unset means a directory under `data_dir`.
         segments_url: Where prediction segments are kept (any fsspec URL); unset means a directory under `data_dir`.
@@ -88,6 +92,10 @@ class Settings(BaseModel):
     serving_port: Port = 8000
     serving_workers: int = Field(default=1, ge=1, le=64)
     serving_url: HttpUrl = "http://127.0.0.1:8000"
+    serving_drain_s: float = Field(default=1.0, ge=0, le=600)
+    serving_stop_s: float = Field(default=30.0, ge=0, le=3600)
+    request_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
     default_model: str | None = None
     artifacts_url: str | None = None
     segments_url: str | None = None
@@ -119,6 +127,11 @@ class Settings(BaseModel):
     def segments_root(self) -> str:
         """Where prediction segments are kept, as a path or fsspec URL."""
         return self.segments_url or str(self.data_dir.absolute() / "segments")
+
+    @property
+    def models_dir(self) -> Path:
+        """Where the files of model versions are kept once they were fetched."""
+        return self.data_dir.absolute() / "models"
 
     @property
     def spool_dir(self) -> Path:
