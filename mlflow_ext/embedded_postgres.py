@@ -219,8 +219,13 @@ def _user(data: Path) -> SystemUser | None:
 
 
 def _open_way(path: Path, user: SystemUser, tell: Tell) -> None:
-    for directory in closed_directories(path, user):
+    done: list[Path] = []
+    # a directory below a closed one cannot be judged before that one is open: hence one at a time
+    while closed := closed_directories(path, user):
+        directory = closed[0]
         try:
+            if directory in done:
+                raise PermissionError(13, "it is still closed after a grant")
             grant(directory, user)
         except OSError as exc:
             raise InvalidSettingsError(
@@ -228,6 +233,7 @@ def _open_way(path: Path, user: SystemUser, tell: Tell) -> None:
                 f"it pass (setfacl -m u:{user.name}:x {directory}), put the data and the virtual environment elsewhere "
                 "(--data-dir /var/lib/mlflow-ext), or run as an ordinary user"
             ) from exc
+        done.append(directory)
         tell(
             f"{directory} now lets the system user {user.name} pass (not read); undo with "
             f"`setfacl -x u:{user.name} {directory}`"

@@ -45,8 +45,9 @@ def grant(directory: Path, user: SystemUser) -> None:
         OSError: The file system knows no access control lists, or the directory is not ours to change.
     """
     entries = _read(directory)
+    had = next((bits for tag, bits, who in entries if (tag, who) == (_USER, user.uid)), 0)
     entries = [entry for entry in entries if (entry[0], entry[2]) != (_USER, user.uid)]
-    entries.append((_USER, _EXECUTE, user.uid))
+    entries.append((_USER, had | _EXECUTE, user.uid))
     if not any(tag == _MASK for tag, _, _ in entries):
         group = next(permissions for tag, permissions, _ in entries if tag == _GROUP_OBJ)
         entries.append((_MASK, group | _EXECUTE, _NO_ID))

@@ -51,10 +51,11 @@ def addresses(settings: Settings, database_url: str, mlflow_port: int, serving_p
 
 def parts(settings: Settings, data_dir: Path, where: Addresses, postgres: EmbeddedPostgres | None) -> list[Part]:
     """Give the parts in the order of their start."""
-    return [*(_postgres_parts(postgres) if postgres else []), *_our_parts(settings, data_dir, where)]
+    return [*(postgres_parts(postgres) if postgres else []), *_our_parts(settings, data_dir, where)]
 
 
-def _postgres_parts(postgres: EmbeddedPostgres) -> list[Part]:
+def postgres_parts(postgres: EmbeddedPostgres) -> list[Part]:
+    """Give what makes the cluster, once, and what serves it."""
     found = []
     if postgres.is_new:
         found.append(

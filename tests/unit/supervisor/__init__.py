@@ -1,0 +1,1 @@
+"""Rules of the supervisor that need no process."""
