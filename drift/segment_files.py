@@ -99,8 +99,8 @@ def read_segment(uri: str) -> pa.Table:
         raise UnavailableError(f"segment {uri} cannot be read: {exc}") from exc
 
 
-def read_window(index: Segments, model: str, version: int, window: Window) -> WindowRows:
-    """Read the predictions of a model version with `since <= at < until`, in order of time.
+def read_window(index: Segments, model: str, version: int | None, window: Window) -> WindowRows:
+    """Read the predictions of a model with `since <= at < until`, in order of time; of all versions for `None`.
 
     Raises:
         UnavailableError: A file, or the index, cannot be read.
@@ -113,7 +113,7 @@ def read_window(index: Segments, model: str, version: int, window: Window) -> Wi
             # merged between the look at the index and now: the index already names the new file
             continue
         return _window_rows(tables, window)
-    raise UnavailableError(f"segments of {model} version {version} are gone although the index names them")
+    raise UnavailableError(f"segments of {model} are gone although the index names them")
 
 
 def _window_rows(tables: Sequence[pa.Table], window: Window) -> WindowRows:

@@ -4,13 +4,19 @@ A claim raises `attempt`; every later write names the attempt it was made under,
 wakes up late changes nothing. Only database time counts.
 """
 
-from collections.abc import Collection
+import logging
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, RowMapping, Table, and_, func, or_, select, text, update
 
+from mlflow_ext.errors import UnavailableError
 from mlflow_ext.store.engine import translated
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,10 @@ class LeaseTable:
         """Write the result and let go; False means that the row was taken over and nothing was written."""
         return self._write(row_id, attempt, {**values, "lease_owner": None, "lease_until": None})
 
+    def let_go(self, row_id: int, attempt: int, values: dict[str, Any]) -> bool:
+        """Let go of the row and write `values`, among them when it may be claimed again (`lease_until`)."""
+        return self._write(row_id, attempt, {"lease_owner": None, **values})
+
     def release(self) -> int:
         """Let go of everything this worker holds, so that another takes it over at once; the rows stay as they are."""
         row = self.table.c
@@ -69,6 +79,32 @@ class LeaseTable:
             return connection.execute(
                 update(self.table).where(row.lease_owner == self.owner).values(lease_owner=None, lease_until=None)
             ).rowcount
+
+    @contextmanager
+    def held(self, row_id: int, attempt: int) -> Iterator[threading.Event]:
+        """Go on holding the row while the block runs, from a thread of its own.
+
+        Yields:
+            Set when somebody else took the row over: stop working on it. (Writes are fenced anyway.)
+        """
+        done, lost = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            while not done.wait(self.lease_s / 3):
+                try:
+                    if not self.renew(row_id, attempt):
+                        lost.set()
+                        return
+                except UnavailableError as exc:
+                    _log.warning("lease.renewal_waits table=%s id=%d reason=%s", self.table.name, row_id, exc)
+
+        holder = threading.Thread(target=hold, name=f"lease-{self.table.name}-{row_id}", daemon=True)
+        holder.start()
+        try:
+            yield lost
+        finally:
+            done.set()
+            holder.join()
 
     def _write(self, row_id: int, attempt: int, values: dict[str, Any]) -> bool:
         row = self.table.c

@@ -66,6 +66,11 @@ class Retrainings:
         """Record why it ended without a version; False when another worker took it over."""
         return self._finish(one, {"state": RetrainingState.FAILED, "error": error})
 
+    def postpone(self, one: Retraining, error: str, wait_s: float) -> bool:
+        """Put it back, to be tried again after `wait_s` seconds; False when another worker took it over."""
+        later = func.clock_timestamp() + text(f"interval '{wait_s:.3f} seconds'")
+        return self.lease.let_go(one.id, one.attempt, {"error": error, "lease_until": later})
+
     def find(self, model: str | None = None, limit: int = 100) -> list[Retraining]:
         """Give retrainings, newest first."""
         chosen = select(*_COLUMNS).order_by(retraining.c.id.desc()).limit(limit)

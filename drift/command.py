@@ -1,0 +1,78 @@
+"""`mlflow-ext drift`: check a window now, look at the checks so far, be the scheduler. One check: `job.py`."""
+
+import json
+import sys
+from datetime import UTC, datetime
+
+import click
+
+TIME = click.DateTime(
+    ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]
+)
+
+
+@click.group()
+def drift() -> None:
+    """Compare what a model receives with what it was trained on."""
+
+
+@drift.command()
+@click.argument("model")
+@click.option("--since", type=TIME, help="Begin of the window, ISO 8601 (UTC unless it says else).")
+@click.option("--until", type=TIME, help="End of the window; now by default.")
+@click.option("--version", type=int, help="Version to check; the one in Production by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def run(model: str, since: datetime | None, until: datetime | None, version: int | None, as_json: bool) -> None:
+    """Check MODEL now; by default the policy's window, ending now. Exit code 1 when the check fails."""
+    from drift.show import check_as_dict, show_check
+    from drift.waiting import run_now
+    from mlflow_ext.bootstrap import services
+
+    with services(name="mlflow-ext drift run") as parts:
+        check = run_now(parts, model, since=since, until=until, version=version, quiet=as_json)
+        if as_json:
+            click.echo(json.dumps(check_as_dict(check, parts.settings.mlflow_url), indent=2))
+        else:
+            show_check(check, parts.settings.mlflow_url)
+    if check.report is None:
+        sys.exit(1)
+
+
+@drift.command()
+@click.argument("model")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Newest so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def history(model: str, limit: int, as_json: bool) -> None:
+    """Show the checks of MODEL, newest window first."""
+    from drift.show import check_as_dict, show_history
+    from mlflow_ext.bootstrap import services
+    from mlflow_ext.store.checks import Checks
+
+    with services(name="mlflow-ext drift history") as parts:
+        checks = Checks(parts.engine).history(model, limit)
+        if as_json:
+            url = parts.settings.mlflow_url
+            click.echo(json.dumps([check_as_dict(check, url) for check in checks], indent=2))
+        else:
+            show_history(model, checks)
+
+
+@drift.command()
+def schedule() -> None:
+    """Be the drift scheduler, until Ctrl-C or SIGTERM; several may run."""
+    import logging
+    import signal
+    import threading
+
+    from drift.schedule import Scheduler
+    from mlflow_ext.bootstrap import services
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with services(name="mlflow-ext drift") as parts:
+        logging.basicConfig(
+            level=parts.settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+        )
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        Scheduler(parts).run(stop)

@@ -1,0 +1,64 @@
+"""From a computed check to MLflow: the run, its report, the version's tags. Computing it is `job.py`'s business.
+
+A result waits in PostgreSQL until MLflow has it. Whoever delivers it may be killed and follow another who was: the run
+is found again by its slot's tag.
+"""
+
+import logging
+from collections.abc import Callable
+
+from mlflow_ext.domain.drift import CheckState
+from mlflow_ext.errors import ConflictError, UnavailableError
+from mlflow_ext.policy import ModelPolicy
+from mlflow_ext.registry.drift_runs import DriftRuns, RunDocuments
+from mlflow_ext.store.checks import Checks
+
+_log = logging.getLogger(__name__)
+
+LONGEST_WAIT_S = 60.0
+
+
+def deliver_next(checks: Checks, runs: DriftRuns, *, policy_of: Callable[[str], ModelPolicy], segments: str) -> bool:
+    """Deliver the oldest waiting result; False when there is none.
+
+    Args:
+        checks: The results.
+        runs: MLflow's side.
+        policy_of: Names the reference, for the run's dataset.
+        segments: Where windows come from, for the run's dataset.
+
+    Raises:
+        UnavailableError: PostgreSQL does not answer. (When MLflow does not, the result waits: longer each time.)
+    """
+    claimed = checks.claim_delivery()
+    if claimed is None:
+        return False
+    check, snapshot = claimed
+    if check.report is None or check.report.version is None:
+        # nothing was served: there is no version to link, and nobody needs an empty run every few minutes
+        checks.delivered(check, None)
+        return True
+    html = json = None
+    with checks.lease.held(check.id, check.attempt):
+        try:
+            if snapshot is not None:
+                from drift.evidently_report import render
+
+                html, json = render(snapshot)
+            reference = policy_of(check.model).drift.reference
+            documents = RunDocuments(html=html, json=json, reference=reference, segments=segments)
+            run_id = runs.deliver(check, check.report, documents)
+            if checks.is_newest(check):
+                runs.mark_version(check.report, run_id)
+        except UnavailableError as exc:
+            wait_s = min(2.0 ** min(check.attempt, 10), LONGEST_WAIT_S)
+            _log.warning("drift.delivery_waits check=%d wait_s=%.0f reason=%s", check.id, wait_s, exc)
+            checks.postpone(check, CheckState.COMPUTED, str(exc), wait_s)
+            return True
+        try:
+            checks.delivered(check, run_id)
+        except ConflictError as exc:
+            _log.warning("drift.delivery_conflict check=%d reason=%s", check.id, exc)
+            return True
+    _log.info("drift.delivered check=%d model=%s run=%s", check.id, check.model, run_id)
+    return True

@@ -1,0 +1,179 @@
+"""A retraining from trigger to version in Staging: export the recent rows, run the project, find what it registered.
+
+Which alert opens one is decided in `mlflow_ext/store/retrainings.py`; what happens to the version next is promotion's.
+"""
+
+import logging
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from drift.job import labels_of
+from drift.segment_files import read_window
+from mlflow_ext.domain.drift import Window
+from mlflow_ext.domain.retraining import Retraining
+from mlflow_ext.domain.stages import ModelVersion, Stage
+from mlflow_ext.errors import ConflictError, InvalidPolicyError, MlflowExtError, NotFoundError, UnavailableError
+from mlflow_ext.policy import ModelPolicy
+from mlflow_ext.ports import Pointers, Registry
+from mlflow_ext.registry.project_runs import ProjectRuns
+from mlflow_ext.store.labels import Labels
+from mlflow_ext.store.retrainings import Retrainings
+from mlflow_ext.store.segments import Segments
+
+_log = logging.getLogger(__name__)
+
+MOST_ATTEMPTS = 8
+"""When MLflow or PostgreSQL do not answer so many times in a row (some minutes), a retraining is given up."""
+TAIL_CHARACTERS = 3_000
+"""How much of a failed project's log is kept in the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Runs retrainings, one at a time.
+
+    Attributes:
+        retrainings: What is to be run.
+        runs: Projects and their runs in MLflow.
+        registry: Where the new version is set to Staging.
+        pointers: Which version is served.
+        index: Where the recent predictions are.
+        labels: What became of them.
+        policy_of: What to run, as the configuration says now.
+        data_dir: Where exports and logs go.
+    """
+
+    retrainings: Retrainings
+    runs: ProjectRuns
+    registry: Registry
+    pointers: Pointers
+    index: Segments
+    labels: Labels
+    policy_of: Callable[[str], ModelPolicy]
+    data_dir: Path
+
+    def run_next(self) -> bool:
+        """Run the oldest retraining that waits, or that its runner was killed in; False when there is none.
+
+        Raises:
+            UnavailableError: PostgreSQL does not answer.
+        """
+        one = self.retrainings.claim()
+        if one is None:
+            return False
+        _log.info("retraining.begins id=%d model=%s attempt=%d", one.id, one.model, one.attempt)
+        with self.retrainings.lease.held(one.id, one.attempt) as lost:
+            try:
+                version = self._version(one, lost)
+            except ConflictError as exc:
+                _log.warning("retraining.lost id=%d reason=%s", one.id, exc)
+            except UnavailableError as exc:
+                self._wait_or_give_up(one, exc)
+            except MlflowExtError as exc:
+                _log.warning("retraining.failed id=%d model=%s", one.id, one.model)
+                self.retrainings.failed(one, str(exc))
+            else:
+                self.retrainings.done(one, version.run_id or "", version.version)
+                _log.info("retraining.done id=%d model=%s version=%d", one.id, one.model, version.version)
+        return True
+
+    def _wait_or_give_up(self, one: Retraining, exc: UnavailableError) -> None:
+        if one.attempt >= MOST_ATTEMPTS:
+            self.retrainings.failed(one, str(exc))
+            return
+        wait_s = 2.0**one.attempt
+        _log.warning("retraining.waits id=%d model=%s wait_s=%.0f reason=%s", one.id, one.model, wait_s, exc)
+        self.retrainings.postpone(one, str(exc), wait_s)
+
+    def _version(self, one: Retraining, lost: threading.Event) -> ModelVersion:
+        # a runner that was killed may have come far: what it registered is used, what it left running is over
+        version = self.runs.outcome(one.id, one.model) if one.attempt > 1 else None
+        if version is None:
+            if one.attempt > 1:
+                self.runs.abandon(one.id)
+            self._run_project(one, lost)
+            version = self.runs.outcome(one.id, one.model)
+        if version is None:
+            raise NotFoundError(
+                f"the project ran, but no run with tag mlflow_ext.retraining={one.id} registered a version of "
+                f"{one.model}: the entry point must log its model with registered_model_name='{one.model}'"
+            )
+        if version.stage is Stage.NONE:
+            self.registry.set_stage(one.model, version.version, Stage.STAGING)
+        return version
+
+    def _run_project(self, one: Retraining, lost: threading.Event) -> None:
+        policy = self.policy_of(one.model)
+        if policy.retraining.project is None:
+            raise InvalidPolicyError(f"the policy of {one.model} no longer names a project")
+        pointer = self.pointers.get(one.model)
+        served = None
+        if pointer is not None and pointer.version is not None:
+            served = self.runs.view.version(one.model, pointer.version)
+        command = self.runs.command(policy.retraining, self._parameters(one, policy), served)
+        log = self.data_dir / "logs" / f"retraining-{one.id}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            begin = output.tell()
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self.runs.environment(one.id)},
+            )
+            while process.poll() is None:
+                if lost.wait(0.2):
+                    process.terminate()
+                    raise ConflictError(f"retraining {one.id} was taken over by another worker")
+        if process.returncode != 0:
+            with log.open("rb") as written:
+                written.seek(begin)
+                tail = written.read().decode("utf-8", "replace")[-TAIL_CHARACTERS:]
+            raise MlflowExtError(f"the project ended with status {process.returncode}; see {log}\n{tail}")
+
+    def _parameters(self, one: Retraining, policy: ModelPolicy) -> dict[str, str]:
+        given = policy.retraining.parameters
+        values: dict[str, Any] = {
+            "trigger": one.id,
+            "since": "" if one.since is None else one.since.isoformat(),
+            "until": "" if one.until is None else one.until.isoformat(),
+        }
+        if any("{recent}" in value for value in given.values() if isinstance(value, str)):
+            values["recent"] = self._export(one, policy.evaluation.target)
+        try:
+            return {
+                name: value.format(**values) if isinstance(value, str) else str(value) for name, value in given.items()
+            }
+        except (KeyError, IndexError, ValueError) as exc:
+            raise InvalidPolicyError(
+                f"retraining.parameters of {one.model}: {exc} is not known; "
+                "use {recent}, {since}, {until} or {trigger}, and double other braces"
+            ) from exc
+
+    def _export(self, one: Retraining, target: str) -> Path:
+        """Write the window's inputs with their labels, for the project to learn from."""
+        if one.since is None or one.until is None:
+            raise InvalidPolicyError(f"retraining {one.id} has no window, so there are no recent rows")
+        rows = read_window(self.index, one.model, None, Window(one.since, one.until))
+        labels = labels_of(rows, one.model, self.labels)
+        known = labels.notna().to_numpy()
+        if not known.any():
+            raise NotFoundError(
+                f"none of the {len(rows)} predictions from {one.since.isoformat()} to {one.until.isoformat()} has "
+                f"feedback, so there is nothing to learn from: POST it to /models/{one.model}/feedback"
+            )
+        recent: pd.DataFrame = rows.inputs.loc[known].reset_index(drop=True)
+        recent[target] = labels[known].infer_objects().reset_index(drop=True)
+        place = self.data_dir / "retraining" / str(one.id) / "recent.parquet"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        recent.to_parquet(place, index=False)
+        _log.info("retraining.exported id=%d rows=%d", one.id, len(recent))
+        return place

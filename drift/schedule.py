@@ -1,0 +1,124 @@
+"""The drift scheduler: who runs what when. It stays light: children do the heavy work (`children.py`, `worker.py`).
+
+Any number may run: slots, checks, alerts and retrainings are taken from PostgreSQL, each by one of them.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from drift.alerts import AlertSender, deliver_all
+from drift.children import Child
+from drift.policies import Policies
+from mlflow_ext.bootstrap import Services
+from mlflow_ext.domain.replicas import Role
+from mlflow_ext.errors import UnavailableError
+from mlflow_ext.spool import spool_files
+from mlflow_ext.store.alerts import Alerts
+from mlflow_ext.store.checks import Checks
+from mlflow_ext.store.pointers import SqlPointers
+from mlflow_ext.store.replicas import BEAT_S, Replicas, new_replica_id
+from mlflow_ext.store.retrainings import Retrainings
+from mlflow_ext.store.schedules import Schedules
+
+_log = logging.getLogger(__name__)
+
+TICK_S = 0.5
+
+
+class Scheduler:
+    """One scheduler process."""
+
+    def __init__(self, parts: Services) -> None:
+        """Take the services; the process's name among the living is also the owner of what its children claim."""
+        self.id = new_replica_id()
+        self._parts = parts
+        self._policies = Policies(parts.settings)
+        self._schedules = Schedules(parts.engine)
+        self._checks = Checks(parts.engine, owner=self.id, lease_s=parts.settings.lease_s)
+        self._retrainings = Retrainings(parts.engine, owner=self.id, lease_s=parts.settings.lease_s)
+        self._pointers = SqlPointers(parts.engine)
+        self._replicas = Replicas(parts.engine)
+        self._compactor = Child("compactor", ["compactor"])
+        self._checker = Child("checks", ["checks", self.id])
+        self._retrainer = Child("retraining", ["retraining", self.id])
+        self._synced_at = self._beaten_at = float("-inf")
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, then end the children and let go of what they held."""
+        sender = threading.Thread(target=self._send_alerts, args=(stop,), name="alerts", daemon=True)
+        sender.start()
+        try:
+            while not stop.is_set():
+                _patiently(self._round)
+                stop.wait(TICK_S)
+        finally:
+            for child in self._children:
+                child.stop()
+            _patiently(self._leave)
+
+    @property
+    def _children(self) -> tuple[Child, ...]:
+        return self._checker, self._retrainer, self._compactor
+
+    def _round(self) -> None:
+        now = time.monotonic()
+        if now - self._beaten_at >= BEAT_S:
+            self._beat()
+            self._beaten_at = now
+        if self._policies.refresh() or now - self._synced_at >= self._policies.settings.reconcile_s:
+            served = [one.model for one in self._pointers.all() if one.version is not None]
+            self._schedules.sync(self._policies.monitors(served))
+            self._synced_at = now
+        for child in self._children:
+            child.sweep()
+        entered = self._schedules.tick()
+        if entered:
+            _log.info("schedule.due checks=%d", entered)
+        if spool_files(self._parts.settings.spool_dir):
+            self._compactor.ensure()
+        if self._checks.any_open():
+            self._checker.ensure()
+        if self._retrainings.any_open():
+            self._retrainer.ensure()
+
+    def _beat(self) -> None:
+        state: dict[str, Any] = {child.name: child.pid for child in self._children}
+        state["quarantined_files"] = _count(self._parts.settings.data_dir / "quarantine")
+        if not self._replicas.beat(self.id, state):
+            self._replicas.announce(self.id, Role.DRIFT, None, state)
+
+    def _leave(self) -> None:
+        self._checks.lease.release()
+        self._retrainings.lease.release()
+        self._replicas.leave(self.id)
+
+    def _send_alerts(self, stop: threading.Event) -> None:
+        alerts = Alerts(self._parts.engine)
+        with httpx.Client() as client:
+            while not stop.wait(TICK_S):
+                sender = AlertSender(client, self._policies.settings.alert_webhook)
+                _patiently(lambda sender=sender: deliver_all(alerts, sender))  # type: ignore[misc]
+                _patiently(self._consider_alerts)
+
+    def _consider_alerts(self) -> None:
+        def policy_of(model: str) -> Any:
+            return self._policies.settings.policy(model).retraining
+
+        while (decided := self._retrainings.consider_next_alert(policy_of)) is not None:
+            _log.info("retraining.decided alert=%d decision=%s", *decided)
+
+
+def _patiently(step: Callable[[], object]) -> None:
+    try:
+        step()
+    except UnavailableError as exc:
+        _log.warning("scheduler.waits reason=%s", exc)
+
+
+def _count(directory: Any) -> int:
+    return sum(1 for _ in directory.glob("*")) if directory.is_dir() else 0

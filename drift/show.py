@@ -1,0 +1,116 @@
+"""How checks look on a terminal and as JSON. What they say is decided elsewhere."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mlflow_ext.domain.drift import ColumnDrift, DriftCheck, DriftVerdict
+
+_COLOURS = {DriftVerdict.OK: "green", DriftVerdict.DRIFT: "red", DriftVerdict.INCONCLUSIVE: "yellow"}
+_BAR_CELLS = 10
+
+
+def check_as_dict(check: DriftCheck, mlflow_url: str) -> dict[str, Any]:
+    """Give a check in JSON-ready form."""
+    report = None if check.report is None else {**check.report.as_dict(), "run_id": check.run_id}
+    return {
+        "id": check.id,
+        "model": check.model,
+        "schedule": check.schedule,
+        "slot": check.slot.isoformat(),
+        "since": check.window.since.isoformat(),
+        "until": check.window.until.isoformat(),
+        "state": check.state.value,
+        "verdict": None if check.report is None else check.report.verdict.value,
+        "error": check.error,
+        "run_id": check.run_id,
+        "run_url": run_url(check, mlflow_url),
+        "report": report,
+    }
+
+
+def run_url(check: DriftCheck, mlflow_url: str) -> str | None:
+    """Give the address of the check's MLflow run, which redirects nowhere: any experiment number shows it."""
+    return None if check.run_id is None else f"{mlflow_url}/#/experiments/0/runs/{check.run_id}"
+
+
+def show_check(check: DriftCheck, mlflow_url: str, console: Console | None = None) -> None:
+    """Print verdict, columns, performance and the link."""
+    console = console or Console()
+    report = check.report
+    if report is None:
+        console.print(f"[red]{check.state.value}[/]: {check.error or 'no answer yet'}")
+        return
+    colour = _COLOURS[report.verdict]
+    console.print(f"[bold {colour}]{report.verdict.value}[/]: {report.reason}", highlight=False)
+    console.print(f"{report.model} version {report.version}, {report.window}", highlight=False)
+    console.print(f"{report.window_rows} rows, reference {report.reference_rows} rows", highlight=False)
+    if report.columns:
+        console.print(_columns(report.columns))
+    if report.performance:
+        said = ", ".join(f"{name} {value:.4g}" for name, value in report.performance.items())
+        console.print(f"feedback: {said}", highlight=False)
+    if check.error:
+        console.print(f"[yellow]not in MLflow yet[/]: {check.error}")
+    url = run_url(check, mlflow_url)
+    if url is not None:
+        console.print(url, soft_wrap=True)
+
+
+def show_history(model: str, checks: Sequence[DriftCheck], console: Console | None = None) -> None:
+    """Print one line a check, newest first."""
+    console = console or Console()
+    if not checks:
+        console.print(f"no checks of {model} yet; see policy drift.schedule, or: mlflow-ext drift run {model}")
+        return
+    table = Table(title=f"Drift checks of {model}", title_justify="left")
+    for name in ("window", "version", "verdict", "rows"):
+        table.add_column(name, justify="right" if name in ("version", "rows") else "left", no_wrap=True)
+    table.add_column("drift share", no_wrap=True)
+    table.add_column("what")
+    for check in checks:
+        report = check.report
+        window = f"{check.window.since:%Y-%m-%d %H:%M:%S} .. {check.window.until:%m-%d %H:%M:%S}"
+        if report is None:
+            table.add_row(window, "", check.state.value, "", "", check.error or "")
+            continue
+        table.add_row(
+            window,
+            str(report.version or ""),
+            Text(report.verdict.value, style=_COLOURS[report.verdict]),
+            str(report.window_rows),
+            _bar(report.drift_share),
+            report.reason,
+        )
+    console.print(table)
+
+
+def _columns(columns: Sequence[ColumnDrift]) -> Table:
+    table = Table()
+    for name in ("column", "kind", "method"):
+        table.add_column(name)
+    for name in ("score", "threshold"):
+        table.add_column(name, justify="right")
+    table.add_column("drifted")
+    table.add_column("note")
+    for one in columns:
+        table.add_row(
+            *(one.column, one.kind, one.method, _number(one.score), _number(one.threshold)),
+            Text("drifted", style="red") if one.drifted else ("no" if one.compared else ""),
+            one.note,
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _bar(share: float | None) -> Text:
+    if share is None:
+        return Text("")
+    full = round(share * _BAR_CELLS)
+    return Text("█" * full + "░" * (_BAR_CELLS - full) + f" {share:.0%}")

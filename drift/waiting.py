@@ -1,0 +1,78 @@
+"""A check by hand: asked for in PostgreSQL, then waited for, or run right here when no scheduler lives."""
+
+import time
+from datetime import datetime
+
+from rich.console import Console
+
+from mlflow_ext.bootstrap import Services
+from mlflow_ext.domain.drift import OPEN_CHECKS, CheckState, DriftCheck
+from mlflow_ext.domain.replicas import Role
+from mlflow_ext.errors import AlreadyRunningError, InvalidInputError, NotFoundError
+from mlflow_ext.store.checks import Checks
+from mlflow_ext.store.registry_view import SqlRegistryView
+from mlflow_ext.store.replicas import Replicas, new_replica_id
+
+LOOK_S = 0.3
+_WORDS = {
+    CheckState.DUE: "waiting for a scheduler",
+    CheckState.RUNNING: "reading and comparing",
+    CheckState.COMPUTED: "computed, on its way to MLflow",
+    CheckState.DELIVERING: "writing the MLflow run",
+}
+
+
+def run_now(
+    parts: Services,
+    model: str,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    version: int | None,
+    quiet: bool = False,
+) -> DriftCheck:
+    """Run a check and wait for its end.
+
+    Returns:
+        The check: done, failed, or computed and waiting for MLflow where MLflow does not answer.
+
+    Raises:
+        NotFoundError: There is no such model or version.
+        InvalidInputError: The window ends before it begins.
+        UnavailableError: PostgreSQL does not answer.
+    """
+    view = SqlRegistryView(parts.engine)
+    if not view.versions(model):
+        raise NotFoundError(f"there is no registered model {model!r}; known are: {', '.join(view.models()) or 'none'}")
+    if version is not None:
+        view.version(model, version)
+    owner = new_replica_id()
+    checks = Checks(parts.engine, owner=owner, lease_s=parts.settings.lease_s)
+    window_s = parts.settings.policy(model).drift.window_s
+    if since is not None and until is not None and until <= since:
+        raise InvalidInputError("the window ends before it begins: --until must be later than --since")
+    check = checks.request(model, window_s=window_s, version=version, since=since, until=until)
+    with Console(stderr=True, quiet=quiet).status("asked for a check") as status:
+        while check.state in OPEN_CHECKS and not (check.state is CheckState.COMPUTED and check.error):
+            status.update(f"check {check.id}: {_WORDS[check.state]}{f' ({check.error})' if check.error else ''}")
+            if Replicas(parts.engine).living(role=Role.DRIFT):
+                time.sleep(LOOK_S)
+            else:
+                status.update(f"check {check.id}: no scheduler lives, running it here")
+                _work_here(parts, owner)
+            check = checks.get(check.id)
+    return check
+
+
+def _work_here(parts: Services, owner: str) -> None:
+    from drift.worker import check_step, compactor, set_up_process
+
+    set_up_process(parts)
+    try:
+        with compactor(parts) as one:
+            one.run_once()
+    except AlreadyRunningError:
+        # somebody compacts: the check waits for what is in the spool now
+        pass
+    if not check_step(parts, owner)():
+        time.sleep(LOOK_S)

@@ -1,0 +1,172 @@
+"""The scheduler's children: `python -m drift.worker compactor|checks|retraining [OWNER]`, and what they are built of.
+
+Each is the heavy part of one loop; when there is something to do is decided in `schedule.py`. They have no signal
+handlers: being killed at any point is what their work is made for.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import mlflow
+from mlflow import MlflowClient
+
+from drift.checking import caught_up, check_next
+from drift.children import end_with_parent
+from drift.compactor import Compactor, exclusively
+from drift.delivery import deliver_next
+from drift.job import Sources
+from drift.policies import Policies
+from drift.reference import References
+from drift.retraining import Executor
+from mlflow_ext.bootstrap import Services, services
+from mlflow_ext.errors import AlreadyRunningError, UnavailableError
+from mlflow_ext.registry.client import MlflowRegistry
+from mlflow_ext.registry.drift_runs import DriftRuns
+from mlflow_ext.registry.project_runs import ProjectRuns
+from mlflow_ext.registry.run_data import fetch_rows
+from mlflow_ext.registry.scoring_protocol import ModelColumns, model_columns
+from mlflow_ext.store.checks import Checks
+from mlflow_ext.store.labels import Labels
+from mlflow_ext.store.pointers import SqlPointers
+from mlflow_ext.store.registry_view import SqlRegistryView
+from mlflow_ext.store.retrainings import Retrainings
+from mlflow_ext.store.segments import Segments
+
+_log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+IDLE_S = 300.0
+"""A worker of checks or retrainings without work for so long ends, and gives its memory back."""
+CATCH_UP_S = 30.0
+"""How long a check waits for the compactor before it is put back."""
+
+
+def set_up_process(parts: Services) -> None:
+    """Point MLflow at its server, with patience that fits a loop which tries again anyway."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    mlflow.set_tracking_uri(parts.settings.mlflow_url)
+
+
+@contextmanager
+def compactor(parts: Services) -> Iterator[Compactor]:
+    """Build the compactor of this data directory, and be the only one.
+
+    Raises:
+        AlreadyRunningError: Another process is the compactor.
+    """
+    client = MlflowClient(parts.settings.mlflow_url)
+
+    @lru_cache(maxsize=256)
+    def columns_of(model: str, version: int) -> ModelColumns:
+        return model_columns(client, model, version)
+
+    data_dir = parts.settings.data_dir.absolute()
+    with exclusively(data_dir):
+        yield Compactor(
+            index=Segments(parts.engine),
+            spool_dir=parts.settings.spool_dir,
+            root=parts.settings.segments_root,
+            quarantine_dir=data_dir / "quarantine",
+            columns_of=columns_of,
+        )
+
+
+def check_step(parts: Services, owner: str) -> Callable[[], bool]:
+    """Build what delivers one waiting result, or runs one due check; False when there is neither."""
+    client = MlflowClient(parts.settings.mlflow_url)
+    kept = parts.settings.data_dir.absolute() / "references"
+    index = Segments(parts.engine)
+    checks = Checks(parts.engine, owner=owner, lease_s=parts.settings.lease_s)
+    runs = DriftRuns(client)
+    sources = Sources(
+        pointers=SqlPointers(parts.engine),
+        view=SqlRegistryView(parts.engine),
+        index=index,
+        labels=Labels(parts.engine),
+        references=References(lambda version, source: fetch_rows(client, version, source, kept)),
+        policy_of=Policies(parts.settings).of,
+    )
+
+    def step() -> bool:
+        if deliver_next(checks, runs, policy_of=sources.policy_of, segments=parts.settings.segments_root):
+            return True
+        return check_next(checks, sources, lambda: caught_up(index, parts.settings.spool_dir, CATCH_UP_S))
+
+    return step
+
+
+def retraining_step(parts: Services, owner: str) -> Callable[[], bool]:
+    """Build what runs one waiting retraining; False when there is none."""
+    client = MlflowClient(parts.settings.mlflow_url)
+    executor = Executor(
+        retrainings=Retrainings(parts.engine, owner=owner, lease_s=parts.settings.lease_s),
+        runs=ProjectRuns(client, SqlRegistryView(parts.engine), parts.settings.mlflow_url),
+        registry=MlflowRegistry(client),
+        pointers=SqlPointers(parts.engine),
+        index=Segments(parts.engine),
+        labels=Labels(parts.engine),
+        policy_of=Policies(parts.settings).of,
+        data_dir=parts.settings.data_dir.absolute(),
+    )
+    return executor.run_next
+
+
+def start_logging(level: str) -> None:
+    """Write log lines to standard error."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    # one line a request would drown ours
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def main(role: str, owner: str) -> None:
+    """Be the child that the role names, until the parent is gone or there was nothing to do for a while."""
+    end_with_parent()
+    with services(name=f"mlflow-ext drift {role}") as parts:
+        start_logging(parts.settings.log_level)
+        set_up_process(parts)
+        if role == "compactor":
+            _compact_for_ever(parts)
+        else:
+            build = {"checks": check_step, "retraining": retraining_step}[role]
+            _run_until_idle(build(parts, owner))
+
+
+def _compact_for_ever(parts: Services) -> None:
+    while True:
+        try:
+            with compactor(parts) as one:
+                while True:
+                    _patiently(one.run_once)
+                    time.sleep(POLL_S)
+        except AlreadyRunningError:
+            # another scheduler on this directory has one; take over when it goes
+            time.sleep(4 * POLL_S)
+
+
+def _run_until_idle(step: Callable[[], bool]) -> None:
+    last = time.monotonic()
+    while time.monotonic() - last < IDLE_S:
+        if _patiently(step):
+            last = time.monotonic()
+        else:
+            time.sleep(POLL_S)
+
+
+def _patiently(step: Callable[[], int]) -> int:
+    try:
+        return step()
+    except UnavailableError as exc:
+        _log.warning("worker.waits reason=%s", exc)
+        time.sleep(4 * POLL_S)
+        return 0
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "")

@@ -1,0 +1,235 @@
+"""One MLflow run per drift check: metrics, parameters, report, links. Delivering it again finds the run it made before.
+
+What the numbers mean is decided in `drift/`; when to deliver, in `drift/delivery.py`.
+"""
+
+import json
+import math
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    LoggedModelInput,
+    Metric,
+    Param,
+    RunStatus,
+    RunTag,
+    ViewType,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+
+from mlflow_ext.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftVerdict
+from mlflow_ext.errors import NotFoundError
+from mlflow_ext.registry.client import MlflowRegistry, translated
+
+SLOT_TAG = "mlflow_ext.drift_check"
+VERDICT_TAG = "mlflow_ext.drift"
+RUN_TAG = "mlflow_ext.drift_run"
+_OUTSIDE_ALPHABET = re.compile(r"[^A-Za-z0-9_\-.]+")
+
+
+@dataclass(frozen=True, slots=True)
+class RunDocuments:
+    """What is kept beside the numbers.
+
+    Attributes:
+        html: Evidently's page; `None` when nothing was compared.
+        json: Evidently's JSON document.
+        reference: Where the reference's rows come from.
+        segments: Where the window's rows come from.
+        tags: More tags of the run.
+    """
+
+    html: str | None = None
+    json: str | None = None
+    reference: str = ""
+    segments: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class DriftRuns:
+    """Drift checks as MLflow runs in the experiment `mlflow-ext/drift/<model>`."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        """Take a client that points at MLflow's server."""
+        self._client = client
+
+    def deliver(self, check: DriftCheck, report: DriftReport, documents: RunDocuments) -> str:
+        """Write the run of a check, or finish the one that an earlier delivery began.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            UnavailableError: MLflow does not answer; deliver again later.
+        """
+        with translated():
+            experiment_id = self._experiment(f"mlflow-ext/drift/{report.model}")
+            run_id = self._find(experiment_id, check) or self._begin(experiment_id, check, report)
+            # the same time in every delivery, so that MLflow recognises the same metric
+            at_ms = int((check.finished_at or check.slot).timestamp() * 1000)
+            metrics = [Metric(name, value, at_ms, 0) for name, value in metrics_of(report).items()]
+            for begin in range(0, len(metrics), 900):
+                self._client.log_batch(run_id, metrics=metrics[begin : begin + 900])
+            self._client.log_batch(run_id, params=_params(check, report), tags=_tags(check, report, documents.tags))
+            self._client.log_inputs(run_id, _datasets(report, documents), self._models(report))
+            self._log_artifacts(run_id, report, documents)
+            self._client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED), at_ms)
+            return run_id
+
+    def mark_version(self, report: DriftReport, run_id: str) -> None:
+        """Tag the version with the verdict and the run; a version that was deleted meanwhile is passed by.
+
+        Raises:
+            UnavailableError: MLflow does not answer.
+        """
+        if report.version is None:
+            return
+        tags = {VERDICT_TAG: report.verdict.value, RUN_TAG: run_id}
+        try:
+            MlflowRegistry(self._client).set_tags(report.model, report.version, tags)
+        except NotFoundError:
+            return
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(name))
+            except MlflowException as exc:
+                if exc.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                # another scheduler was faster
+                found = self._client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == LifecycleStage.DELETED:
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _find(self, experiment_id: str, check: DriftCheck) -> str | None:
+        # a slot's key holds ':' and '@', no quote
+        runs = self._client.search_runs(
+            [experiment_id], f"tags.`{SLOT_TAG}` = '{_slot(check)}'", ViewType.ACTIVE_ONLY, max_results=1
+        )
+        return runs[0].info.run_id if runs else None
+
+    def _begin(self, experiment_id: str, check: DriftCheck, report: DriftReport) -> str:
+        tags = {SLOT_TAG: _slot(check), MLFLOW_RUN_NAME: f"v{report.version} {check.slot:%Y-%m-%d %H:%M:%S}"}
+        start_ms = int(check.slot.timestamp() * 1000)
+        return str(self._client.create_run(experiment_id, start_ms, tags).info.run_id)
+
+    def _models(self, report: DriftReport) -> list[LoggedModelInput]:
+        if report.version is None:
+            return []
+        try:
+            model_id = self._client.get_model_version(report.model, str(report.version)).model_id
+        except MlflowException as exc:
+            if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return []
+        return [LoggedModelInput(model_id)] if model_id else []
+
+    def _log_artifacts(self, run_id: str, report: DriftReport, documents: RunDocuments) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            files = {"drift.json": json.dumps(report.as_dict(), indent=2)}
+            if documents.html is not None:
+                files["report.html"] = documents.html
+            if documents.json is not None:
+                files["report.json"] = documents.json
+            for name, content in files.items():
+                Path(scratch, name).write_text(content, encoding="utf-8")
+            self._client.log_artifacts(run_id, scratch)
+
+
+def metrics_of(report: DriftReport) -> dict[str, float]:
+    """Give the report's numbers under names of MLflow's alphabet, without NaN and infinity."""
+    found: dict[str, float | None] = {
+        "drift/share": report.drift_share,
+        "drift/verdict": float(report.verdict is DriftVerdict.DRIFT),
+        "rows/window": float(report.window_rows),
+        "rows/reference": float(report.reference_rows),
+    }
+    for slug, column in _slugs(report):
+        place = "drift" if column.kind == "data" else "prediction"
+        found[f"{place}/{slug}/score"] = column.score
+        if column.compared:
+            found[f"{place}/{slug}/drifted"] = float(column.drifted)
+    found |= {f"performance/{name}": value for name, value in report.performance.items()}
+    return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
+
+
+def _slugs(report: DriftReport) -> Iterator[tuple[str, ColumnDrift]]:
+    """Name columns in MLflow's alphabet, each differently; the true names stand in `drift.json`."""
+    taken: set[tuple[str, str]] = set()
+    for column in report.columns:
+        slug = _OUTSIDE_ALPHABET.sub("_", column.column)[:150] or "_"
+        if (column.kind, slug.lower()) in taken:
+            slug = f"{slug}-{sha256(column.column.encode()).hexdigest()[:6]}"
+        taken.add((column.kind, slug.lower()))
+        yield slug, column
+
+
+def _slot(check: DriftCheck) -> str:
+    return check.key.replace("'", "_")
+
+
+def _params(check: DriftCheck, report: DriftReport) -> list[Param]:
+    values = {
+        "model": report.model,
+        "version": report.version,
+        "since": report.window.since.isoformat(),
+        "until": report.window.until.isoformat(),
+        "schedule": check.schedule,
+        "slot": check.slot.isoformat(),
+    }
+    return [Param(name, str(value)[:500]) for name, value in values.items()]
+
+
+def _tags(check: DriftCheck, report: DriftReport, more: Mapping[str, str]) -> list[RunTag]:
+    lines = [f"**{report.verdict.value}**: {report.reason}", ""]
+    if report.version is not None:
+        link = f"[{report.model} version {report.version}](#/models/{report.model}/versions/{report.version})"
+        lines.append(f"Model: {link}  ")
+    lines.append(f"Window: {report.window}, {report.window_rows} rows against {report.reference_rows}")
+    tags = {
+        "mlflow_ext.model": report.model,
+        "mlflow_ext.version": str(report.version),
+        "mlflow_ext.window": str(report.window),
+        "mlflow_ext.verdict": report.verdict.value,
+        "mlflow_ext.schedule": check.schedule,
+        MLFLOW_RUN_NOTE: "\n".join(lines),
+        **more,
+    }
+    return [RunTag(name, value[:5_000]) for name, value in tags.items()]
+
+
+def _datasets(report: DriftReport, documents: RunDocuments) -> list[DatasetInput]:
+    def dataset(name: str, context: str, source: str, rows: int, identity: Any) -> DatasetInput:
+        digest = sha256(f"{identity}".encode()).hexdigest()[:16]
+        profile = json.dumps({"num_rows": rows})
+        one = Dataset(name, digest, "mlflow_ext", json.dumps({"uri": source}), None, profile)
+        return DatasetInput(one, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
+
+    window = dataset(
+        *(f"{report.model}-window", "window", documents.segments, report.window_rows),
+        (report.model, report.version, str(report.window)),
+    )
+    if not report.reference_rows:
+        return [window]
+    reference = dataset(
+        *(f"{report.model}-reference", "reference", documents.reference, report.reference_rows),
+        (report.model, report.version, documents.reference),
+    )
+    return [window, reference]
