@@ -41,7 +41,7 @@ class Demo:
         screen.done(self.console, f"mlflow run from git registered {MODEL} version {version}, a weak model")
         self.client = ScoringClient(f"{self.stack.serving_url}/invocations", flights_of(2))
         moved = self.read.move(version, "Production")
-        self.read.wait("a first answer", lambda: self.client and self.client.is_answered() or None, 60)
+        self.read.wait("a first answer", lambda: (self.client and self.client.is_answered()) or None, 60)
         self.figures["first model: transition to first answer"] = f"{time.monotonic() - moved:.2f} s"
         self.client.start()
         self._served(version)
