@@ -41,8 +41,8 @@ def run(settings: Settings, progress: Progress) -> None:
             }
         )
         postgres, database_url = _database(settings, data_dir, progress)
-        where = stack.addresses(settings, database_url, ports["--mlflow-port"], ports["--serving-port"])
-        _Session(settings, progress, data_dir, where, postgres, begun).run()
+        settled = stack.settled(settings, data_dir, database_url, ports["--mlflow-port"], ports["--serving-port"])
+        _Session(settled, progress, postgres, begun).run()
 
 
 def _database(settings: Settings, data_dir: Path, progress: Progress) -> tuple[EmbeddedPostgres | None, str]:
@@ -55,25 +55,16 @@ def _database(settings: Settings, data_dir: Path, progress: Progress) -> tuple[E
 class _Session:
     """Keeps the state file in step with what runs."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        progress: Progress,
-        data_dir: Path,
-        where: stack.Addresses,
-        postgres: EmbeddedPostgres | None,
-        begun: float,
-    ) -> None:
+    def __init__(self, settings: Settings, progress: Progress, postgres: EmbeddedPostgres | None, begun: float) -> None:
+        self._settings = settings
         self._progress = progress
-        self._data_dir = data_dir
-        self._where = where
         self._embedded = postgres is not None
         self._begun = begun
         self._ready_at = ""
         self._supervisor = Supervisor(
-            stack.parts(settings, data_dir, where, postgres),
-            stack=data_dir,
-            logs=data_dir / "logs",
+            stack.parts(settings, postgres),
+            stack=settings.data_dir,
+            logs=settings.data_dir / "logs",
             tell=self._on_change,
             copy=progress.line,
         )
@@ -83,12 +74,12 @@ class _Session:
             self._supervisor.run(self._on_ready)
         finally:
             with suppress(OSError):
-                running.forget(self._data_dir)
+                running.forget(self._settings.data_dir)
         self._progress.say("everything is stopped")
 
     def _on_ready(self) -> None:
         self._ready_at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._progress.ready(self._write(), str(self._data_dir), time.monotonic() - self._begun)
+        self._progress.ready(self._write(), str(self._settings.data_dir), time.monotonic() - self._begun)
 
     def _on_change(self, change: Change) -> None:
         self._progress.change(change)
@@ -99,11 +90,11 @@ class _Session:
         now = running.Stack(
             pid=os.getpid(),
             started_at=self._ready_at,
-            database_url=self._where.database_url,
-            mlflow_url=self._where.mlflow_url,
-            serving_url=self._where.serving_url,
+            database_url=self._settings.require_database_url(),
+            mlflow_url=self._settings.mlflow_url,
+            serving_url=self._settings.serving_url,
             embedded=self._embedded,
             parts=self._supervisor.pids(),
         )
-        running.write(self._data_dir, now)
+        running.write(self._settings.data_dir, now)
         return now
