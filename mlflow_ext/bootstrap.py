@@ -9,10 +9,12 @@ from sqlalchemy import Engine
 
 from mlflow_ext import running as running_stack
 from mlflow_ext.config import Settings, load
+from mlflow_ext.lifecycle.reconcile import agree_marks, reconcile_pointer
+from mlflow_ext.ports import EventLog, Pointers, Promotions, Registry, RegistryView
 from mlflow_ext.running import state_file
 from mlflow_ext.store.engine import make_engine
 
-__all__ = ["Services", "running", "services", "state_file"]
+__all__ = ["Lifecycle", "Services", "lifecycle", "running", "services", "state_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,53 @@ def services(settings: Settings | None = None, *, name: str = "mlflow-ext") -> I
         yield Services(settings=settings, engine=engine)
     finally:
         engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """The adapters that promoting and rolling back work with.
+
+    Attributes:
+        view: The registry's present state.
+        events: The registry's changes.
+        pointers: Which version of each model is served.
+        promotions: The promotions and their story.
+        registry: Changes to the registry.
+    """
+
+    view: RegistryView
+    events: EventLog
+    pointers: Pointers
+    promotions: Promotions
+    registry: Registry
+
+    def settle(self, model: str) -> None:
+        """Bring a model's marks into agreement, and the serving pointer to its version in Production."""
+        reconcile_pointer(model, self.view, self.pointers, self.events)
+        agree_marks(model, self.view, self.events, self.pointers, self.registry)
+
+
+def lifecycle(parts: Services, *, owner: str = "reader") -> Lifecycle:
+    """Build the lifecycle's adapters.
+
+    Args:
+        parts: The process's services.
+        owner: Name of a worker that claims promotions, unique among the living.
+    """
+    # these load MLflow, which commands that only look at the database do not need
+    from mlflow_ext.registry.client import MlflowRegistry, connect
+    from mlflow_ext.store.events import SqlEventLog
+    from mlflow_ext.store.pointers import SqlPointers
+    from mlflow_ext.store.promotions import SqlPromotions
+    from mlflow_ext.store.registry_view import SqlRegistryView
+
+    return Lifecycle(
+        view=SqlRegistryView(parts.engine),
+        events=SqlEventLog(parts.engine),
+        pointers=SqlPointers(parts.engine),
+        promotions=SqlPromotions(parts.engine, owner=owner, lease_s=parts.settings.lease_s),
+        registry=MlflowRegistry(connect(parts.settings.mlflow_url)),
+    )
 
 
 def running(settings: Settings) -> Settings:

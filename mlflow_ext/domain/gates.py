@@ -86,16 +86,20 @@ class GateReport:
         champion_version: The Production version compared with, `None` when there was none.
         evidence_run_id: MLflow run with metrics and artifacts.
         details: Evidence for people (metrics of both sides, dataset digest).
+        failure: Why nothing could be judged at all; makes the verdict an error.
     """
 
     results: tuple[GateResult, ...]
     champion_version: int | None = None
     evidence_run_id: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    failure: str | None = None
 
     @property
     def verdict(self) -> Verdict:
         """Combine: an error outranks a failure, a failure outranks doubt, and no gate at all is doubt."""
+        if self.failure:
+            return Verdict.ERROR
         verdicts = {result.verdict for result in self.results}
         for verdict in (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE):
             if verdict in verdicts:
@@ -105,6 +109,8 @@ class GateReport:
     @property
     def reason(self) -> str:
         """Join the reasons of the gates that decided."""
+        if self.failure:
+            return self.failure
         verdict = self.verdict
         reasons = [result.reason for result in self.results if result.verdict is verdict]
         return "; ".join(reasons) if reasons else "no gate is configured for this model"
@@ -118,6 +124,7 @@ class GateReport:
             "champion_version": self.champion_version,
             "evidence_run_id": self.evidence_run_id,
             "details": self.details,
+            "failure": self.failure,
         }
 
     @classmethod
@@ -130,4 +137,5 @@ class GateReport:
             champion_version=document.get("champion_version"),
             evidence_run_id=document.get("evidence_run_id"),
             details=document.get("details") or {},
+            failure=document.get("failure"),
         )

@@ -11,6 +11,8 @@ from mlflow_ext.domain.stages import ModelVersion, Stage
 
 REGISTRY = "registry"
 """Source of promotions that a mark opened."""
+ROLLED_BACK_TAG = "mlflow_ext.rolled_back"
+"""Version tag of a version that was found bad in Production; a rollback never returns to it."""
 
 
 def opening_cause(version: ModelVersion, events: Sequence[RegistryEvent], latest: Promotion | None) -> str | None:

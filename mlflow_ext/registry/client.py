@@ -1,5 +1,6 @@
 """Changes to the registry through MLflow's client. The stage API (deprecated in MLflow) is called in this file only."""
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,13 @@ def translated() -> Iterator[None]:
         raise _ERRORS.get(exc.error_code, UnavailableError)(f"MLflow: {exc.message}") from exc
     except RequestException as exc:
         raise UnavailableError(f"MLflow's server does not answer: {exc}") from exc
+
+
+def connect(mlflow_url: str) -> MlflowClient:
+    """Make a client that gives up within seconds; MLflow's own defaults retry for minutes."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    return MlflowClient(tracking_uri=mlflow_url, registry_uri=mlflow_url)
 
 
 class MlflowRegistry:

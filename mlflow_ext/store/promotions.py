@@ -1,8 +1,5 @@
 """The `Promotions` port on PostgreSQL. What a step means: `domain/promotion.py`; who may work on which: `lease.py`."""
 
-import os
-import secrets
-import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,18 +21,13 @@ _OPEN = sorted(state.value for state in OPEN_STATES)
 _EVALUABLE = (PromotionState.REQUESTED.value, PromotionState.EVALUATING.value)
 
 
-def worker_name() -> str:
-    """Name this process so that no other living one has the name."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-
-
 class SqlPromotions:
     """Promotions in `mlflow_ext.promotion`, their story in `promotion_step`."""
 
-    def __init__(self, engine: Engine, *, owner: str | None = None, lease_s: float = 30.0) -> None:
-        """Take the database, this worker's name and the seconds after which its work may be taken over."""
+    def __init__(self, engine: Engine, *, owner: str = "reader", lease_s: float = 30.0) -> None:
+        """Take the database and, for who claims, a name unique among workers and the seconds its lease lasts."""
         self._engine = engine
-        self._lease = LeaseTable(engine, table, owner or worker_name(), lease_s)
+        self._lease = LeaseTable(engine, table, owner, lease_s)
 
     def request(
         self, model: str, version: int, *, source: str, cause: str, requested_by: str = "", dry_run: bool = False

@@ -1,0 +1,53 @@
+"""Ask for a promotion by command or from Python. Those that marks ask for are opened in `open_promotions.py`."""
+
+from mlflow_ext.domain.promotion import Promotion
+from mlflow_ext.domain.stages import Stage
+from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
+from mlflow_ext.ports import Promotions, RegistryView
+
+
+def request_promotion(
+    model: str,
+    version: int,
+    view: RegistryView,
+    promotions: Promotions,
+    *,
+    source: str,
+    cause: str,
+    requested_by: str = "",
+    dry_run: bool = False,
+) -> Promotion:
+    """Open a promotion, or give the open one of the same kind that the version has already.
+
+    Args:
+        model: Registered model.
+        version: Candidate.
+        view: The registry's present state.
+        promotions: The store.
+        source: `cli` or `api`.
+        cause: Idempotency key: the same again gives the same promotion.
+        requested_by: Who asks.
+        dry_run: Compute and record the gates, flip nothing.
+
+    Raises:
+        NotFoundError: There is no such version.
+        ConflictError: It is in Production already.
+        PromotionInProgressError: It has an open promotion of the other kind.
+    """
+    try:
+        found = view.version(model, version)
+    except NotFoundError as exc:
+        numbers = ", ".join(str(one.version) for one in view.versions(model))
+        known = f"its versions are {numbers}" if numbers else "no model of that name has versions"
+        raise NotFoundError(f"model '{model}' has no version {version}; {known}") from exc
+    if found.stage is Stage.PRODUCTION and not dry_run:
+        raise ConflictError(f"version {version} of {model} is in Production already; there is nothing to promote")
+    try:
+        return promotions.request(
+            model, version, source=source, cause=cause, requested_by=requested_by, dry_run=dry_run
+        )
+    except PromotionInProgressError:
+        is_open = promotions.find(model, version=version, open_only=True)
+        if is_open and is_open[0].dry_run == dry_run:
+            return is_open[0]
+        raise

@@ -1,0 +1,96 @@
+"""Bring a model back to the last good version. What makes a version bad is that somebody rolled it back."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState
+from mlflow_ext.domain.serving import ServingPointer
+from mlflow_ext.domain.stages import ModelVersion, Stage
+from mlflow_ext.domain.staging import ROLLED_BACK_TAG
+from mlflow_ext.errors import ConflictError, NotFoundError
+from mlflow_ext.ports import Pointers, Promotions, Registry, RegistryView
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What a rollback did.
+
+    Attributes:
+        model: Registered model.
+        from_version: Version that was in Production; `None` when none was.
+        to_version: Version that is in Production now.
+    """
+
+    model: str
+    from_version: int | None
+    to_version: int
+
+
+def roll_back(
+    model: str,
+    view: RegistryView,
+    promotions: Promotions,
+    pointers: Pointers,
+    registry: Registry,
+    flipped: Callable[[str], None],
+    *,
+    requested_by: str = "",
+) -> RolledBack:
+    """Put the last good version back into Production: the one served before, else the last one promoted.
+
+    A version that was rolled back itself is never returned to.
+
+    Args:
+        model: Registered model.
+        view: The registry's present state.
+        promotions: The store.
+        pointers: Which version was served before.
+        registry: Changes to the registry.
+        flipped: Called after the change; brings marks and pointer along.
+        requested_by: Who asks.
+
+    Raises:
+        NotFoundError: There is no such model.
+        ConflictError: There is no good version to return to.
+    """
+    versions = {one.version: one for one in view.versions(model)}
+    if not versions:
+        raise NotFoundError(f"there is no model '{model}' with versions")
+    current = next((one for one in versions.values() if one.stage is Stage.PRODUCTION), None)
+    history = promotions.find(model, limit=1_000)
+    target = next(_good_versions(versions, current, history, pointers.get(model)), None)
+    if target is None:
+        raise ConflictError(
+            f"there is no earlier good version of {model} to go back to; mark a version Staging, or move one to "
+            "Production by hand"
+        )
+    if current is not None:
+        # first the tag: a second rollback after a crash in between must not come back to this version
+        registry.set_tags(model, current.version, {ROLLED_BACK_TAG: f"to version {target.version}"})
+    registry.set_stage(model, target.version, Stage.PRODUCTION)
+    flipped(model)
+    for promotion in history:
+        if current and promotion.version == current.version and promotion.state is PromotionState.PROMOTED:
+            note = f"rolled back to version {target.version}" + (f" by {requested_by}" if requested_by else "")
+            promotions.record(promotion, PromotionEvent.ROLL_BACK, note=note)
+            break
+    _log.info("rolled_back model=%s to_version=%s", model, target.version)
+    return RolledBack(model, current.version if current else None, target.version)
+
+
+def _good_versions(
+    versions: dict[int, ModelVersion],
+    current: ModelVersion | None,
+    history: list[Promotion],
+    pointer: ServingPointer | None,
+) -> Iterator[ModelVersion]:
+    previous = [] if pointer is None else [pointer.version, pointer.previous_version]
+    promoted = [one.version for one in history if one.state is PromotionState.PROMOTED]
+    for number in [*previous, *promoted]:
+        version = versions.get(number or 0)
+        if version is None or version == current or ROLLED_BACK_TAG in version.tags:
+            continue
+        yield version

@@ -1,0 +1,207 @@
+"""The promotion worker: `python -m serving.worker`, started by `mlflow-ext serve --role promotion`. Any number may run.
+
+Three threads: one follows the registry (brings marks together, opens promotions, ends those a person has outrun), one
+claims promotions and brings them to their end, one tells that the process is alive. What each step does is in
+`mlflow_ext/lifecycle`.
+"""
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from mlflow_ext import gates
+from mlflow_ext.bootstrap import Lifecycle, lifecycle, services
+from mlflow_ext.config import Settings, load
+from mlflow_ext.domain.replicas import Role
+from mlflow_ext.errors import GateRefusedError, MlflowExtError, NotFoundError, UnavailableError
+from mlflow_ext.lifecycle.hold import Hold
+from mlflow_ext.lifecycle.open_promotions import end_overtaken, open_promotions
+from mlflow_ext.lifecycle.promote import Promoter
+from mlflow_ext.ports import Notifications
+from mlflow_ext.registry.client import connect
+from mlflow_ext.registry.evaluator import ProcessEvaluator
+from mlflow_ext.registry.results import MlflowResults
+from mlflow_ext.store.notifications import PgNotifications
+from mlflow_ext.store.replicas import BEAT_S, Replicas, new_replica_id
+
+_log = logging.getLogger(__name__)
+
+_LOOK_FOR_WORK_S = 2.0
+"""At most this long after a lease ended its promotion is taken over."""
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 30.0
+_STOP_WITHIN_S = 15.0
+
+
+class Worker:
+    """One worker process's loops; `stop` ends them."""
+
+    def __init__(self, parts: Lifecycle, promoter: Promoter, notifications: Notifications, settings: Settings) -> None:
+        """Take the adapters, the use case, the wake-up calls and the settings."""
+        self.stopping = threading.Event()
+        self.working_on: int | None = None
+        self._parts = parts
+        self._promoter = promoter
+        self._notifications = notifications
+        self._settings = settings
+        self._work = threading.Event()
+        self._retry_s = _FIRST_RETRY_S
+
+    def stop(self) -> None:
+        """End all loops soon."""
+        self.stopping.set()
+        self._work.set()
+        self._notifications.wake()
+
+    def follow(self) -> None:
+        """Look at each model whose registry entry moved, and at all of them now and then, until stopped."""
+        with self._notifications.listen(self._settings.reconcile_s) as news:
+            for model in news:
+                if self.stopping.is_set():
+                    return
+                try:
+                    for name in [model] if model else self._parts.view.models():
+                        self._look(name)
+                    self._retry_s = _FIRST_RETRY_S
+                except UnavailableError as exc:
+                    _log.warning("look_failed model=%s reason=%r retry_s=%s", model, str(exc), self._retry_s)
+                    self._look_again()
+                self._work.set()
+
+    def work(self) -> None:
+        """Claim promotions and bring them to their end, until stopped."""
+        poll_s = min(_LOOK_FOR_WORK_S, self._settings.lease_s / 2)
+        while not self.stopping.is_set():
+            self._work.clear()
+            try:
+                while not self.stopping.is_set() and self._work_on_one():
+                    pass
+            except UnavailableError as exc:
+                _log.warning("claim_failed reason=%r", str(exc))
+            self._work.wait(poll_s)
+
+    def _look(self, model: str) -> None:
+        parts = self._parts
+        try:
+            parts.settle(model)
+        except (GateRefusedError, NotFoundError) as exc:
+            _log.warning("marks_not_settled model=%s reason=%r", model, str(exc))
+        end_overtaken(model, parts.view, parts.events, parts.promotions)
+        open_promotions(model, parts.view, parts.events, parts.promotions)
+
+    def _look_again(self) -> None:
+        """Look at everything soon: what failed was waiting for MLflow or PostgreSQL, and nobody will notify us."""
+        timer = threading.Timer(self._retry_s, self._notifications.wake)
+        timer.daemon = True
+        timer.start()
+        self._retry_s = min(self._retry_s * 2, _LAST_RETRY_S)
+
+    def _work_on_one(self) -> bool:
+        promotions = self._parts.promotions
+        promotion = promotions.claim()
+        if promotion is None:
+            return False
+        self.working_on = promotion.id
+        _log.info(
+            "promotion_claimed promotion=%s model=%s version=%s attempt=%s",
+            *(promotion.id, promotion.model, promotion.version, promotion.attempt),
+        )
+        with Hold(promotions, promotion, self._settings.lease_s) as hold:
+            after = self._promoter.advance(promotion, lambda: hold.lost.is_set() or self.stopping.is_set())
+            _log.info("promotion_left promotion=%s state=%s", after.id, after.state)
+        if self.stopping.is_set() and after.state.is_open:
+            # nobody has to wait for our lease to end
+            promotions.postpone(promotion, 0, event="let_go", note="the worker was stopped")
+        self.working_on = None
+        return True
+
+
+def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT.
+
+    Raises:
+        InvalidSettingsError: The configuration names no database.
+    """
+    name = new_replica_id()
+    with services(settings, name="mlflow-ext promotion worker") as found:
+        settings = found.settings
+        parts = lifecycle(found, owner=name)
+        notifications = PgNotifications(settings.require_database_url(), name="mlflow-ext promotion listen")
+        promoter = Promoter(
+            view=parts.view,
+            events=parts.events,
+            registry=parts.registry,
+            promotions=parts.promotions,
+            evaluator=ProcessEvaluator(settings.mlflow_url, settings.data_dir.absolute() / "models"),
+            results=MlflowResults(connect(settings.mlflow_url)),
+            judge=gates.judge,
+            policy=settings.policy,
+            flipped=parts.settle,
+        )
+        worker = Worker(parts, promoter, notifications, settings)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: worker.stop())
+        failures = _run_threads(
+            worker, [worker.follow, worker.work, lambda: _tell_alive(Replicas(found.engine), name, worker)]
+        )
+        notifications.close()
+    if failures:
+        raise failures[0]
+
+
+def _run_threads(worker: Worker, loops: list[Callable[[], None]]) -> list[BaseException]:
+    """Run the loops until they end; one that breaks stops the others, so that a supervisor starts us anew."""
+    failures: list[BaseException] = []
+
+    def guarded(loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        # whatever it was, half a worker must not live on
+        except BaseException as exc:
+            _log.exception("worker_loop_failed")
+            failures.append(exc)
+            worker.stop()
+
+    threads = [threading.Thread(target=guarded, args=(loop,), daemon=True) for loop in loops]
+    for thread in threads:
+        thread.start()
+    _log.info("promotion_worker_started")
+    while not worker.stopping.wait(0.5):
+        pass
+    for thread in threads:
+        thread.join(_STOP_WITHIN_S)
+    _log.info("promotion_worker_stopped")
+    return failures
+
+
+def _tell_alive(replicas: Replicas, name: str, worker: Worker) -> None:
+    announced = False
+    while True:
+        state = {"working_on": worker.working_on}
+        try:
+            if not announced or not replicas.beat(name, state):
+                replicas.announce(name, Role.PROMOTION, None, state)
+                announced = True
+        except UnavailableError as exc:
+            _log.warning("beat_failed reason=%r", str(exc))
+        if worker.stopping.wait(BEAT_S):
+            break
+    try:
+        replicas.leave(name)
+    except UnavailableError:
+        _log.warning("leave_failed")
+
+
+def main() -> None:
+    """Run as a process of its own."""
+    try:
+        settings = load()
+        logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        run(settings)
+    except MlflowExtError as exc:
+        sys.exit(f"mlflow-ext promotion worker: {exc}")
+
+
+if __name__ == "__main__":
+    main()
