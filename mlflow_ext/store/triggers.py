@@ -4,9 +4,13 @@ They run in the transaction of whoever changes the registry, whether a click in 
 never raise: a failure of ours must not break MLflow, and the polling safety net finds what a trigger missed.
 """
 
+import logging
+
 from sqlalchemy import Connection, inspect, text
 
 from mlflow_ext.store.tables import SCHEMA
+
+_log = logging.getLogger(__name__)
 
 CHANNEL = "mlflow_ext_registry"
 """LISTEN channel; the payload is the registered model's name."""
@@ -15,41 +19,42 @@ WATCHED = ("model_versions", "registered_model_aliases", "model_version_tags")
 
 _FUNCTION = f"""
 CREATE OR REPLACE FUNCTION {SCHEMA}.note_registry_change() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $body$
+-- whoever changes MLflow's registry need not know our schema, and does not wait for a lock on our table
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '2s' AS $body$
 DECLARE
-    o jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
-    n jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
-    r jsonb := COALESCE(CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END, to_jsonb(OLD));
+    o jsonb;
+    n jsonb;
     event_kind text;
-    event_key text := '';
-    before text;
-    after text;
-    event_version integer := (r->>'version')::integer;
+    value_column text;
+    key_column text;
+    gone boolean;
+    came boolean;
 BEGIN
+    IF TG_OP <> 'INSERT' THEN o := to_jsonb(OLD); END IF;
+    IF TG_OP <> 'DELETE' THEN n := to_jsonb(NEW); END IF;
     IF TG_TABLE_NAME = 'model_versions' THEN
-        IF TG_OP = 'UPDATE' AND o->>'current_stage' IS NOT DISTINCT FROM n->>'current_stage' THEN
-            RETURN NULL;
-        END IF;
-        event_kind := CASE WHEN TG_OP = 'UPDATE' THEN 'stage' ELSE 'version' END;
-        before := o->>'current_stage';
-        after := n->>'current_stage';
+        event_kind := 'version'; value_column := 'current_stage';
     ELSIF TG_TABLE_NAME = 'registered_model_aliases' THEN
-        event_kind := 'alias';
-        event_key := r->>'alias';
-        before := o->>'version';
-        after := n->>'version';
+        event_kind := 'alias'; value_column := 'version'; key_column := 'alias';
     ELSE
-        event_kind := 'tag';
-        event_key := r->>'key';
-        before := o->>'value';
-        after := n->>'value';
+        event_kind := 'tag'; value_column := 'value'; key_column := 'key';
     END IF;
-    IF TG_OP = 'UPDATE' AND before IS NOT DISTINCT FROM after THEN
-        RETURN NULL;
+    -- a renamed model takes its rows along: gone under the old name, come under the new one
+    gone := TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND (o->>'name', o->>'workspace') IS DISTINCT FROM
+                                                      (n->>'name', n->>'workspace'));
+    came := TG_OP = 'INSERT' OR (TG_OP = 'UPDATE' AND gone);
+    IF gone OR came THEN
+        IF gone THEN
+            PERFORM {SCHEMA}.append_registry_event(o, event_kind, key_column, o->>value_column, NULL);
+        END IF;
+        IF came THEN
+            PERFORM {SCHEMA}.append_registry_event(n, event_kind, key_column, NULL, n->>value_column);
+        END IF;
+    ELSIF o->>value_column IS DISTINCT FROM n->>value_column THEN
+        PERFORM {SCHEMA}.append_registry_event(
+            n, CASE event_kind WHEN 'version' THEN 'stage' ELSE event_kind END, key_column,
+            o->>value_column, n->>value_column);
     END IF;
-    INSERT INTO {SCHEMA}.registry_event (workspace, model, version, kind, key, old, new)
-    VALUES (COALESCE(r->>'workspace', 'default'), r->>'name', event_version, event_kind, event_key, before, after);
-    PERFORM pg_notify('{CHANNEL}', left(r->>'name', 2000));
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'mlflow_ext: registry change was not recorded: %', SQLERRM;
@@ -58,13 +63,26 @@ END
 $body$
 """
 
+_APPEND = f"""
+CREATE OR REPLACE FUNCTION {SCHEMA}.append_registry_event(
+    r jsonb, event_kind text, key_column text, before text, after text) RETURNS void
+LANGUAGE sql AS $body$
+    INSERT INTO {SCHEMA}.registry_event (workspace, model, version, kind, key, old, new)
+    VALUES (COALESCE(r->>'workspace', 'default'), r->>'name', (r->>'version')::integer, event_kind,
+            COALESCE(r->>key_column, ''), before, after);
+    SELECT pg_notify('{CHANNEL}', left(r->>'name', 1000));
+$body$
+"""
+
 
 def install_triggers(connection: Connection) -> bool:
     """Create or replace the triggers; False when MLflow's tables are not there yet."""
     found = inspect(connection)
     if not all(found.has_table(table) for table in WATCHED):
+        _log.warning("triggers_not_installed reason='no tables of MLflow yet' effect='changes are found by polling'")
         return False
-    connection.execute(text(_FUNCTION))
+    for function in (_APPEND, _FUNCTION):
+        connection.execute(text(function))
     for table in WATCHED:
         connection.execute(
             text(
@@ -78,6 +96,10 @@ def install_triggers(connection: Connection) -> bool:
 def triggers_installed(connection: Connection) -> bool:
     """Tell whether every watched table has our trigger; without them polling alone carries changes."""
     count = connection.execute(
-        text("SELECT count(*) FROM pg_trigger WHERE tgname = 'mlflow_ext_registry_change' AND tgenabled <> 'D'")
+        text(
+            "SELECT count(*) FROM pg_trigger WHERE tgname = 'mlflow_ext_registry_change' AND tgenabled <> 'D' "
+            "AND tgrelid IN (SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) AS name)"
+        ),
+        {"tables": list(WATCHED)},
     ).scalar_one()
     return bool(count == len(WATCHED))

@@ -1,0 +1,1 @@
+"""The entry points inside a real MLflow, on a real PostgreSQL."""
