@@ -199,5 +199,7 @@ def plain(value: Any, prefix: str = "") -> Any:
 
 def _words(text: str, prefix: str) -> str:
     text = str(text).replace(prefix, "") if prefix else str(text)
-    # an error quotes SQL with times and addresses of objects
+    # an error names the members of a set, in an order that differs from process to process
+    text = re.sub(r"\{'[^}]*\}", lambda found: str(sorted(found[0].strip("{}").split(", "))), text)
+    # and quotes SQL with times and addresses of objects
     return re.sub(r"\b\d{13}\b|0x[0-9a-f]+|https?://127\.0\.0\.1:\d+|port=\d+", "…", text)
