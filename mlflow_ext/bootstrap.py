@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from pydantic import SecretStr
 from sqlalchemy import Engine
@@ -42,7 +43,7 @@ def services(settings: Settings | None = None, *, name: str = "mlflow-ext") -> I
         engine.dispose()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lifecycle:
     """The adapters that promoting and rolling back work with.
 
@@ -51,14 +52,21 @@ class Lifecycle:
         events: The registry's changes.
         pointers: Which version of each model is served.
         promotions: The promotions and their story.
-        registry: Changes to the registry.
+        mlflow_url: Address of MLflow's server.
     """
 
     view: RegistryView
     events: EventLog
     pointers: Pointers
     promotions: Promotions
-    registry: Registry
+    mlflow_url: str
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Changes to the registry. Loads MLflow (seconds), which commands that only look or ask do not need."""
+        from mlflow_ext.registry.client import MlflowRegistry, connect
+
+        return MlflowRegistry(connect(self.mlflow_url))
 
     def settle(self, model: str) -> None:
         """Bring a model's marks into agreement, and the serving pointer to its version in Production."""
@@ -73,8 +81,6 @@ def lifecycle(parts: Services, *, owner: str = "reader") -> Lifecycle:
         parts: The process's services.
         owner: Name of a worker that claims promotions, unique among the living.
     """
-    # these load MLflow, which commands that only look at the database do not need
-    from mlflow_ext.registry.client import MlflowRegistry, connect
     from mlflow_ext.store.events import SqlEventLog
     from mlflow_ext.store.pointers import SqlPointers
     from mlflow_ext.store.promotions import SqlPromotions
@@ -85,7 +91,7 @@ def lifecycle(parts: Services, *, owner: str = "reader") -> Lifecycle:
         events=SqlEventLog(parts.engine),
         pointers=SqlPointers(parts.engine),
         promotions=SqlPromotions(parts.engine, owner=owner, lease_s=parts.settings.lease_s),
-        registry=MlflowRegistry(connect(parts.settings.mlflow_url)),
+        mlflow_url=parts.settings.mlflow_url,
     )
 
 

@@ -104,6 +104,22 @@ def conclusion(verdict: Verdict, *, dry_run: bool) -> PromotionEvent:
     }[verdict]
 
 
+NEXT_STEPS = {
+    PromotionState.REQUESTED: "a promotion worker takes it",
+    PromotionState.EVALUATING: "the gates are being computed",
+    PromotionState.AWAITING_APPROVAL: "a person moves the version to Production, or out of Staging",
+    PromotionState.ROLLING_OUT: "the version is being moved to Production",
+    PromotionState.PROMOTED: "none; `mlflow-ext rollback {model}` would take it back",
+    PromotionState.EVALUATED: "none, it was a dry run; `mlflow-ext promote {model} {version}` promotes",
+    PromotionState.REJECTED: "register a better version; or move this one out of Staging and in again to ask once more",
+    PromotionState.ABORTED: "none",
+    PromotionState.FAILED: "mend the cause, then `mlflow-ext promote {model} {version}`",
+    PromotionState.SUPERSEDED: "none, a person decided",
+    PromotionState.ROLLED_BACK: "none, the model does not return to this version by itself",
+}
+"""What happens next, or who may do what, for people."""
+
+
 @dataclass(frozen=True, slots=True)
 class Promotion:
     """One attempt to bring one version to Production.
@@ -146,3 +162,13 @@ class Promotion:
     updated_at: datetime | None = None
     registry_at: datetime | None = None
     workspace: str = "default"
+
+    @property
+    def next_step(self) -> str:
+        """What happens next, or who may do what."""
+        return NEXT_STEPS[self.state].format(model=self.model, version=self.version)
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether nothing more happens by itself: it ended, or waits for a person."""
+        return not self.state.is_open or self.state is PromotionState.AWAITING_APPROVAL
