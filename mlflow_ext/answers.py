@@ -145,12 +145,11 @@ class RollbackAnswer:
     to_version: int
 
     def __repr__(self) -> str:
-        return (
-            f"{self.model}: version {self.to_version} is in Production again, instead of {_version(self.from_version)}"
+        former = _version(self.from_version)
+        return f"{self.model}: version {self.to_version} is in Production again, instead of {former}"
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>"
-        )
 
 
 def gate_rows(gates: tuple[GateResult, ...]) -> list[tuple[str, str, str, str, str]]:
