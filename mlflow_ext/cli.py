@@ -6,6 +6,7 @@ from importlib import import_module
 import click
 
 from mlflow_ext.errors import AlreadyRunningError, MlflowExtError
+from mlflow_ext.shadowing import check_not_shadowed
 from mlflow_ext.version import VERSION
 
 COMMANDS = {
@@ -31,6 +32,7 @@ class LazyGroup(click.Group):
         """Load one command."""
         if cmd_name not in COMMANDS:
             return None
+        check_not_shadowed()
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         command = getattr(import_module(module), attribute)
         if not isinstance(command, click.Command):

@@ -6,12 +6,12 @@ skops may build is listed in `trusted_types.py`; loading itself lives where the 
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
 import yaml
 from mlflow import MlflowClient
@@ -95,8 +95,10 @@ def check(directory: Path, version: ModelVersion, *, trust: str) -> None:
 
 
 def _folder(model: str) -> str:
-    # readable, yet never "..", never too long for a file name, never the same for two models
-    return f"{quote(model, safe='')[:80]}-{hashlib.sha256(model.encode()).hexdigest()[:12]}"
+    # readable, yet never "..", never too long for a file name, never the same for two models, and without a percent
+    # sign: MLflow decodes those in local paths as well
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", model)[:80]
+    return f"{readable}-{hashlib.sha256(model.encode()).hexdigest()[:12]}"
 
 
 def _key(version: ModelVersion) -> str:

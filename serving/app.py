@@ -1,0 +1,23 @@
+"""The scoring application: routes, errors and request ids put together. What they work with: `parts.py`."""
+
+from fastapi import FastAPI
+
+from mlflow_ext.version import VERSION
+from serving.parts import Parts
+from serving.routes import health, models, scoring
+from serving.web import RequestIds, handle_errors
+
+DESCRIPTION = """REST scoring of the models registered in MLflow, each with the version that is in Production.
+
+Requests and answers are MLflow's scoring protocol. Answers carry `X-Request-Id`, `X-Model-Name` and `X-Model-Version`;
+errors are JSON with `error_code`, `message` and `request_id`."""
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """Make the application."""
+    app = FastAPI(title="mlflow-ext promotion service", version=VERSION, description=DESCRIPTION, redoc_url=None)
+    for subject in (scoring, models, health):
+        app.include_router(subject.routes(parts))
+    handle_errors(app)
+    app.add_middleware(RequestIds)
+    return app

@@ -1,0 +1,80 @@
+"""MLflow's scoring protocol, by MLflow's own code: `mlflow.pyfunc.scoring_server.invocations` decides every answer.
+
+The deliberate differences from `mlflow models serve` are made here and listed in docs/serving.md; a differential test
+sends the same bodies to both.
+"""
+
+import logging
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.scoring_server import CONTENT_TYPES, invocations
+
+from serving.codecs.answer import Answer, error
+from serving.pool import LoadedVersion, Predictor
+
+logger = logging.getLogger(__name__)
+
+_ECHOES = ("\nInput: \n",)
+"""Where MLflow's messages begin to repeat the request's body."""
+
+
+class _Watched:
+    """The model as `invocations` sees it; tells afterwards whether an error came before or after predicting."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.metadata = predictor.metadata
+        self.predicted = False
+        self._predictor = predictor
+
+    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
+        predictions = self._predictor.predict(data, params=params)
+        self.predicted = True
+        return predictions
+
+
+def answer(loaded: LoadedVersion, body: bytes, content_type: str | None) -> Answer:
+    """Answer one request with one version; takes as long as the model takes, so call it on a thread.
+
+    Args:
+        loaded: The version.
+        body: Raw request body.
+        content_type: The request's `Content-Type`.
+    """
+    if content_type is None:
+        return error(415, "BAD_REQUEST", f"The request has no Content-Type. Send one of {CONTENT_TYPES}.")
+    model = _Watched(loaded.predictor)
+    try:
+        result = invocations(body, content_type, model, loaded.input_schema)
+    except MlflowException as exc:
+        return _refused(exc)
+    # outside of predicting, which `invocations` guards itself, MLflow's parsers let through whatever pandas, NumPy and
+    # the JSON module raise on bodies that they do not expect
+    except Exception as exc:
+        if model.predicted:
+            logger.exception("event=answer_failed model=%r version=%d", loaded.model, loaded.version)
+            return error(500, "INTERNAL_ERROR", "The model's predictions cannot be written as JSON.")
+        return error(400, "BAD_REQUEST", f"The request's body cannot be read as the model's input: {_short(exc)}")
+    if result.status != 200:
+        return error(result.status, "BAD_REQUEST", result.response)
+    return Answer(200, result.response.encode(), result.mimetype)
+
+
+def _refused(exc: MlflowException) -> Answer:
+    more = {"sqlstate": exc.sqlstate, "error_class": exc.error_class}
+    message = exc.message
+    if message.startswith("Failed to predict data '"):
+        # MLflow puts the whole input before the original message, which the exception keeps as its argument
+        message = f"Failed to predict data. \nError: {exc.args[0]}"
+    for echo in _ECHOES:
+        message = message.partition(echo)[0]
+    return error(
+        exc.get_http_status_code(),
+        exc.error_code,
+        message,
+        **{key: value for key, value in more.items() if value is not None},
+    )
+
+
+def _short(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {' '.join(str(exc).split())[:200]}"

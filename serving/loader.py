@@ -1,0 +1,92 @@
+"""From a version in the registry to one that can answer: fetch, judge, load, warm. When to do so: `watcher.py`."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import load_model
+
+from mlflow_ext.domain.stages import ModelVersion
+from mlflow_ext.errors import MlflowExtError, UnavailableError
+from mlflow_ext.registry.artifacts import fetch
+from serving.codecs import mlflow_protocol
+from serving.pool import LoadedVersion
+
+logger = logging.getLogger(__name__)
+
+INPUT_EXAMPLE = "serving_input_example.json"
+"""The input example as MLflow saves it: a request body in its scoring protocol."""
+
+
+PREPARED = ("mlflow.sklearn", "skops.io", "sklearn.pipeline", "pandas")
+"""What loading most models imports; seconds of it, better spent before the first model is wanted."""
+
+
+def prepare() -> None:
+    """Import what the first load would otherwise wait for."""
+    for module in PREPARED:
+        import_module(module)
+
+
+class ModelLoadError(MlflowExtError):
+    """The version's files are all right by their looks, but cannot be loaded or do not predict."""
+
+
+class Loader:
+    """Loads versions from MLflow; a call takes from milliseconds to minutes and belongs on a thread of its own."""
+
+    def __init__(self, client: MlflowClient, directory: Path, trust: Callable[[str], str]) -> None:
+        """Take a client, where files are kept, and how far a model's publisher is trusted."""
+        self._client = client
+        self._directory = directory
+        self._trust = trust
+
+    def load(self, version: ModelVersion) -> LoadedVersion:
+        """Load one version and let it predict its input example once, when it has one.
+
+        Raises:
+            NotFoundError: MLflow does not have it.
+            UnavailableError: MLflow or its artifact store does not answer.
+            UnsafeModelError: Its files ask for more trust than policy gives.
+            ModelLoadError: It cannot be loaded, or cannot answer its own input example.
+        """
+        began = time.perf_counter()
+        directory = fetch(self._client, version, self._directory, trust=self._trust(version.model))
+        try:
+            model = load_model(directory.as_uri(), suppress_warnings=True)
+            input_schema = model.metadata.get_input_schema()
+        except MemoryError as exc:
+            raise UnavailableError("there is not enough memory to load it") from exc
+        # a model's own loading code may raise anything; whatever it is, this version does not serve
+        except Exception as exc:
+            raise ModelLoadError(_reason("it cannot be loaded", exc)) from exc
+        loaded = LoadedVersion(
+            version.model, version.version, version.source, model, input_schema, workspace=version.workspace
+        )
+        self._warm(loaded, directory)
+        load_s = time.perf_counter() - began
+        logger.info("event=version_loaded model=%r version=%d load_s=%.3f", version.model, version.version, load_s)
+        return replace(loaded, load_s=load_s)
+
+    def _warm(self, loaded: LoadedVersion, directory: Path) -> None:
+        example = directory / INPUT_EXAMPLE
+        if not example.is_file():
+            return
+        answer = mlflow_protocol.answer(loaded, example.read_bytes(), "application/json")
+        if answer.status != 200:
+            raise ModelLoadError(f"it does not answer its own input example: {_message(answer.error)}")
+
+
+def _reason(what: str, exc: Exception) -> str:
+    text = exc.message if isinstance(exc, MlflowException) else str(exc)
+    return f"{what}: {type(exc).__name__}: {' '.join(text.split())[:500]}"
+
+
+def _message(error: dict[str, Any] | None) -> str:
+    return str((error or {}).get("message", "no reason given"))[:500]

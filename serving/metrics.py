@@ -1,0 +1,78 @@
+"""The scoring service's Prometheus metrics: name, meaning and unit of each. Who counts what lives with who does it.
+
+With several processes the files under `PROMETHEUS_MULTIPROC_DIR` (set by `command.py` before they start) are added up,
+so every process gives the same numbers.
+"""
+
+import os
+from dataclasses import dataclass, field
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_PREFIX = "mlflow_ext_"
+_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_LOAD_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """All metrics. The label `model` is a registered model's name, or empty for a name that is none."""
+
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    requests: Counter = field(init=False)
+    latency: Histogram = field(init=False)
+    in_progress: Gauge = field(init=False)
+    errors: Counter = field(init=False)
+    loads: Counter = field(init=False)
+    load_time: Histogram = field(init=False)
+    swaps: Counter = field(init=False)
+    serving: Gauge = field(init=False)
+    spool_records: Counter = field(init=False)
+    spool_lost: Counter = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the metrics in the registry."""
+
+        def counter(name: str, meaning: str, *labels: str) -> Counter:
+            return Counter(_PREFIX + name, meaning, labels, registry=self.registry)
+
+        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
+            return Gauge(_PREFIX + name, meaning, labels, registry=self.registry, multiprocess_mode="livesum")
+
+        def histogram(name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(_PREFIX + name, meaning, labels, registry=self.registry, buckets=buckets)
+
+        made = {
+            "requests": counter("requests", "Scoring requests answered", "model", "version", "code"),
+            "latency": histogram(
+                "request_seconds", "From the complete request to the complete answer", _LATENCY_S, "model", "version"
+            ),
+            "in_progress": gauge("in_progress_requests", "Scoring requests being answered", "model"),
+            "errors": counter("errors", "Scoring requests answered with an error, by error code", "model", "error"),
+            "loads": counter("loads", "Attempts to load a version", "model", "outcome"),
+            "load_time": histogram("load_seconds", "Fetching, loading and warming a version", _LOAD_S, "model"),
+            "swaps": counter("swaps", "Changes of the version that answers", "model"),
+            "serving": gauge("version_info", "Processes that answer with this version", "model", "version"),
+            "spool_records": counter("spool_records", "Predictions written to the spool", "model"),
+            "spool_lost": counter("spool_lost_records", "Predictions that could not be written to the spool", "model"),
+        }
+        for name, metric in made.items():
+            object.__setattr__(self, name, metric)
+
+    def render(self) -> bytes:
+        """Write all metrics in Prometheus' text format."""
+        if MULTIPROC_DIR not in os.environ:
+            return generate_latest(self.registry)
+        everyone = CollectorRegistry()
+        multiprocess.MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+        return generate_latest(everyone)

@@ -1,0 +1,37 @@
+"""What the routes work with, as one object; built by `process.py`, or by a test."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Event
+
+from mlflow_ext.config import Settings
+from mlflow_ext.store.feedback import Feedback
+from serving.metrics import Metrics
+from serving.pool import Pool
+from serving.scoring import Scorer
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a scoring process.
+
+    Attributes:
+        settings: The settings.
+        pool: What is loaded.
+        scorer: Answers scoring requests.
+        metrics: What is counted.
+        feedback: Where outcomes are stored.
+        threads: Where calls that wait are made.
+        is_ready: Whether everything that should be loaded is.
+        stopping: Set once the process has been asked to stop.
+    """
+
+    settings: Settings
+    pool: Pool
+    scorer: Scorer
+    metrics: Metrics
+    feedback: Feedback
+    threads: ThreadPoolExecutor
+    is_ready: Callable[[], bool]
+    stopping: Event = field(default_factory=Event)

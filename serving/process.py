@@ -1,0 +1,163 @@
+"""One scoring process: builds the parts, answers on a socket that its parent has opened, and stops in order.
+
+`python -m serving.process --fd N`, started by `command.py`. Which processes there are is decided there.
+"""
+
+import argparse
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import FrameType
+
+import uvicorn
+from mlflow import MlflowClient
+
+from mlflow_ext.bootstrap import services
+from mlflow_ext.config import Settings, load
+from mlflow_ext.lifecycle.reconcile import reconcile_pointer
+from mlflow_ext.spool import SpoolWriter
+from mlflow_ext.store.events import SqlEventLog
+from mlflow_ext.store.feedback import Feedback
+from mlflow_ext.store.notifications import PgNotifications
+from mlflow_ext.store.pointers import SqlPointers
+from mlflow_ext.store.registry_view import SqlRegistryView
+from mlflow_ext.store.replicas import Replicas
+from serving.app import create_app
+from serving.heartbeat import Heartbeat, state_of
+from serving.loader import Loader, prepare
+from serving.metrics import Metrics
+from serving.parts import Parts
+from serving.pool import Pool
+from serving.prediction_log import PredictionLog
+from serving.scoring import Scorer
+from serving.watcher import Watcher
+
+logger = logging.getLogger(__name__)
+
+SCORING_THREADS = 8
+"""Requests that are computed at the same time; more wait. Beyond a few per core threads only take turns."""
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+READY_WITHIN_S = 60.0
+"""How long a restarted process lets requests wait in the socket's queue until its models are loaded."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which on SIGTERM first says that it is not ready, then stops accepting, then ends what is in flight."""
+
+    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+        """Take the application's parts, to tell them that the end is near."""
+        super().__init__(config)
+        self._parts = parts
+        self._stop_at = float("inf")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; a second signal ends the wait for the requests in flight."""
+        if self._parts.stopping.is_set():
+            self.should_exit = self.force_exit = True
+            return
+        self._parts.stopping.set()
+        self._stop_at = time.monotonic() + self._parts.settings.serving_drain_s
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say whether it is time to stop accepting."""
+        return await super().on_tick(counter) or time.monotonic() >= self._stop_at
+
+
+@contextmanager
+def scoring_parts(settings: Settings) -> Iterator[tuple[Parts, Watcher]]:
+    """Build the parts of a scoring process, start what runs beside it, and stop that at the end."""
+    with ExitStack() as stack:
+        services_ = stack.enter_context(services(settings, name="mlflow-ext scoring"))
+        engine, policy = services_.engine, settings.policy
+        client = MlflowClient(tracking_uri=settings.mlflow_url, registry_uri=settings.mlflow_url)
+        metrics, pool = Metrics(), Pool()
+        log = PredictionLog(SpoolWriter(settings.spool_dir), metrics)
+        stack.callback(log.close)
+        threads = ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score")
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        waiting = ThreadPoolExecutor(4, thread_name_prefix="wait")
+        stack.callback(waiting.shutdown, wait=False, cancel_futures=True)
+        heartbeat = Heartbeat(Replicas(engine), settings.serving_url, partial(state_of, pool))
+        view, pointers, events = SqlRegistryView(engine), SqlPointers(engine), SqlEventLog(engine)
+        watcher = Watcher(
+            pool=pool,
+            loader=Loader(client, settings.models_dir, lambda model: policy(model).serving.trust),
+            view=view,
+            follow=lambda model: reconcile_pointer(model, view, pointers, events),
+            notifications=PgNotifications(settings.require_database_url(), name="mlflow-ext scoring listen"),
+            metrics=metrics,
+            keep_previous_s=lambda model: policy(model).serving.keep_previous_s,
+            reconcile_s=settings.reconcile_s,
+            on_change=heartbeat.changed,
+        )
+        heartbeat.start()
+        stack.callback(heartbeat.stop)
+        watcher.start()
+        stack.callback(watcher.stop)
+        parts = Parts(
+            settings=settings,
+            pool=pool,
+            scorer=Scorer(pool, log, metrics, threads, settings.request_timeout_s),
+            metrics=metrics,
+            feedback=Feedback(engine),
+            threads=waiting,
+            is_ready=lambda: watcher.is_ready,
+        )
+        yield parts, watcher
+
+
+def run(settings: Settings, fd: int, *, restarted: bool) -> None:
+    """Answer on a listening socket until SIGTERM or SIGINT.
+
+    Args:
+        settings: The settings.
+        fd: File descriptor of the socket.
+        restarted: An earlier process on this socket died: accept only when ready, so that waiting clients get answers.
+    """
+    # MLflow's own code behaves as in its scoring server
+    os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    prepare()
+    with scoring_parts(settings) as (parts, watcher), socket.socket(fileno=fd) as listening:
+        if restarted:
+            watcher.wait_ready(READY_WITHIN_S)
+        config = uvicorn.Config(
+            create_app(parts),
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # longer than the idle time of usual clients and balancers, so that it is they who close, between requests
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=max(1, round(settings.serving_stop_s)),
+        )
+        logger.info("event=scoring_started pid=%d", os.getpid())
+        Server(config, parts).run(sockets=[listening])
+    logger.info("event=scoring_stopped pid=%d", os.getpid())
+
+
+def main() -> None:
+    """Read the command line of a scoring process."""
+    arguments = argparse.ArgumentParser(prog="python -m serving.process")
+    arguments.add_argument("--fd", type=int, required=True, help="listening socket")
+    arguments.add_argument("--restarted", action="store_true", help="accept only when ready")
+    given = arguments.parse_args()
+    settings = load()
+    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
+    # libraries that log each request or connection
+    for name in ("uvicorn.access", "urllib3", "httpx", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    run(settings, given.fd, restarted=given.restarted)
+
+
+if __name__ == "__main__":
+    main()

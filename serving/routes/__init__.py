@@ -1,0 +1,1 @@
+"""Routes, one subject a file: they translate between HTTP and the parts, and decide nothing."""

@@ -1,0 +1,107 @@
+"""Between HTTP and answers: bodies with a bound, errors in one shape, a request id on everything."""
+
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mlflow_ext.errors import MlflowExtError
+from serving.codecs.answer import Answer, error, error_body
+from serving.refusals import CODES, RETRY_AFTER_S, refusal
+from serving.request_id import request_id
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID = "X-Request-Id"
+
+
+class RequestIds:
+    """ASGI middleware: each request gets its id, each answer carries it, and nothing unexpected leaves as a trace."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        id_ = request_id(Headers(scope=scope).get(REQUEST_ID))
+        state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = id_
+        begun = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                MutableHeaders(scope=message)[REQUEST_ID] = id_
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        # the last resort: whatever went wrong is logged with the id, and the client gets the id and no details
+        except Exception:
+            logger.exception("event=request_failed request_id=%s path=%r", id_, scope["path"])
+            if begun:
+                raise
+            failed = error(500, "INTERNAL_ERROR", "The request failed unexpectedly; its id is in the service's log.")
+            await response(failed, id_)(scope, receive, send_with_id)
+
+
+def id_of(request: Request) -> str:
+    """Give the request's id."""
+    id_: str = request.state.request_id
+    return id_
+
+
+def response(answer: Answer, id_: str, headers: dict[str, str] | None = None) -> Response:
+    """Turn an answer into HTTP."""
+    headers = dict(headers or {})
+    if answer.status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    body = answer.body if answer.error is None else error_body(answer.error, id_)
+    return Response(body, answer.status, headers, answer.media_type)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read a request's body of at most `limit` bytes.
+
+    Raises:
+        HTTPException: 413 for a larger one, as soon as that is known.
+    """
+    refused = HTTPException(413, f"The request's body is larger than {limit} bytes (setting max_body_bytes).")
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise refused
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise refused
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Give every error the one shape: `error_code`, `message`, `request_id`."""
+
+    @app.exception_handler(MlflowExtError)
+    async def ours(request: Request, exc: MlflowExtError) -> Response:
+        return response(refusal(exc), id_of(request))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, exc: HTTPException) -> Response:
+        answer = error(exc.status_code, CODES.get(exc.status_code, "BAD_REQUEST"), str(exc.detail))
+        return response(answer, id_of(request), dict(exc.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, exc: RequestValidationError) -> Response:
+        mistakes = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in exc.errors())
+        return response(error(400, "INVALID_PARAMETER_VALUE", mistakes), id_of(request))
