@@ -27,6 +27,7 @@ from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.pandas_dataset import PandasDataset
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException, RestException
+from mlflow.models.evaluation.default_evaluator import BuiltInEvaluator
 from requests.exceptions import RequestException
 
 from mlflow_ext.domain.gates import Evidence
@@ -98,7 +99,8 @@ def measure(request: dict[str, Any]) -> Evidence:
             beside, error = None, None
             if champion is not None:
                 try:
-                    beside = bench.measure(champion, "champion.")
+                    with _without_plots():
+                        beside = bench.measure(champion, "champion.")
                 except (EvaluationImpossibleError, NotFoundError) as exc:
                     error = str(exc)
     except MlflowExtError:
@@ -177,6 +179,18 @@ class _Bench:
                     f"{named} cannot be evaluated on {self._rows.source}: {_first_line(exc)}"
                 ) from exc
         return {name.removeprefix(prefix): float(value) for name, value in result.metrics.items()}
+
+
+@contextmanager
+def _without_plots() -> Iterator[None]:
+    """Leave the champion's plots out: they cost a second of CPU, and its own promotion's run has shown them."""
+    kept = BuiltInEvaluator._log_image_artifact
+    # MLflow has no setting for it
+    BuiltInEvaluator._log_image_artifact = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        BuiltInEvaluator._log_image_artifact = kept  # type: ignore[method-assign]
 
 
 def _source(location: str) -> DatasetSource:

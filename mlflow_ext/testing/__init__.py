@@ -4,6 +4,7 @@ Each passes the same contract suite as its real adapter (tests/contract).
 """
 
 from mlflow_ext.testing.clock import MemoryClock
+from mlflow_ext.testing.evaluator import MemoryResults, ScriptedEvaluator
 from mlflow_ext.testing.events import MemoryEventLog
 from mlflow_ext.testing.notifications import MemoryNotifications
 from mlflow_ext.testing.pointers import MemoryPointers
@@ -17,4 +18,6 @@ __all__ = [
     "MemoryPointers",
     "MemoryPromotions",
     "MemoryRegistry",
+    "MemoryResults",
+    "ScriptedEvaluator",
 ]

@@ -1,0 +1,71 @@
+"""The twins of `registry/evaluator.py` and `registry/results.py`: measurements by script, outcomes kept in a list."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mlflow_ext.domain.gates import Evidence, GateReport
+from mlflow_ext.domain.promotion import Promotion
+from mlflow_ext.domain.stages import ModelVersion
+from mlflow_ext.errors import ConflictError, EvaluationImpossibleError
+from mlflow_ext.policy import ModelPolicy
+
+
+@dataclass(slots=True)
+class ScriptedEvaluator:
+    """The `Evaluator` port: gives the metrics it was told.
+
+    Attributes:
+        metrics: Metrics by version.
+        faults: Raised one after the other by the next calls, before anything is measured.
+        meanwhile: Called while "measuring": what the rest of the world does then.
+        calls: Candidate and champion of each call.
+    """
+
+    metrics: dict[int, dict[str, float]] = field(default_factory=dict)
+    faults: list[Exception] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
+    calls: list[tuple[int, int | None]] = field(default_factory=list)
+
+    def evaluate(
+        self,
+        promotion: Promotion,
+        candidate: ModelVersion,
+        champion: ModelVersion | None,
+        policy: ModelPolicy,
+        cancelled: Callable[[], bool],
+    ) -> Evidence:
+        """Give the metrics of both versions."""
+        self.calls.append((candidate.version, champion.version if champion else None))
+        if self.faults:
+            raise self.faults.pop(0)
+        self.meanwhile()
+        if cancelled():
+            raise ConflictError("the evaluation was cancelled")
+        if candidate.version not in self.metrics:
+            raise EvaluationImpossibleError(f"no evaluation data for version {candidate.version}")
+        return Evidence(
+            candidate=self.metrics[candidate.version],
+            champion=self.metrics.get(champion.version) if champion else None,
+            champion_version=champion.version if champion else None,
+            rows=100,
+            run_id=f"run-{promotion.id}",
+        )
+
+
+@dataclass(slots=True)
+class MemoryResults:
+    """The `Results` port: keeps what it was told.
+
+    Attributes:
+        written: Promotion number, verdict and outcome of each call.
+        faults: Raised one after the other by the next calls.
+    """
+
+    written: list[tuple[int, str, str]] = field(default_factory=list)
+    faults: list[Exception] = field(default_factory=list)
+
+    def write(self, promotion: Promotion, version: ModelVersion, report: GateReport, outcome: str) -> None:
+        """Keep the outcome."""
+        if self.faults:
+            raise self.faults.pop(0)
+        self.written.append((promotion.id, report.verdict.value, outcome))

@@ -1,0 +1,426 @@
+"""A promotion's whole story on the in-memory twins: every way it can end, and every point at which a worker can die."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mlflow_ext import gates
+from mlflow_ext.domain.promotion import Promotion, PromotionState
+from mlflow_ext.domain.stages import Stage
+from mlflow_ext.errors import (
+    ConflictError,
+    EvaluationCrashedError,
+    EvaluationImpossibleError,
+    GateRefusedError,
+    NotFoundError,
+    PromotionInProgressError,
+    UnavailableError,
+)
+from mlflow_ext.lifecycle.open_promotions import end_overtaken, open_promotions
+from mlflow_ext.lifecycle.promote import MAX_CRASHES, Promoter
+from mlflow_ext.lifecycle.reconcile import agree_marks, reconcile_pointer
+from mlflow_ext.lifecycle.request_promotion import request_promotion
+from mlflow_ext.lifecycle.roll_back import roll_back
+from mlflow_ext.policy import ModelPolicy
+from mlflow_ext.testing import MemoryPointers, MemoryPromotions, MemoryRegistry, MemoryResults, ScriptedEvaluator
+from mlflow_ext.testing.promotions import PromotionShelf
+
+POLICY = ModelPolicy.model_validate({"gates": [{"metric": "auc", "threshold": 0.5, "min_absolute_change": 0.0}]})
+
+
+class World:
+    """Registry, store and one worker; `killed()` gives another worker after the first one's death."""
+
+    def __init__(self, policy: ModelPolicy = POLICY) -> None:
+        self.registry = MemoryRegistry()
+        self.pointers = MemoryPointers(clock=self.registry.log.clock)
+        self.shelf = PromotionShelf(now=self.registry.log.clock.now)
+        self.evaluator = ScriptedEvaluator({1: {"auc": 0.6}, 2: {"auc": 0.7}, 3: {"auc": 0.4}})
+        self.results = MemoryResults()
+        self.policy = policy
+        self.workers = 0
+        self.promotions = self.killed()
+
+    def killed(self) -> MemoryPromotions:
+        """Let the lease run out and start another worker."""
+        self.registry.log.clock.advance(60)
+        self.workers += 1
+        self.promotions = MemoryPromotions(self.shelf, owner=f"worker {self.workers}")
+        return self.promotions
+
+    def settle(self, model: str) -> None:
+        """Bring marks and pointer along."""
+        agree_marks(model, self.registry, self.registry.log, self.pointers, self.registry)
+        reconcile_pointer(model, self.registry, self.pointers, self.registry.log)
+
+    def look(self) -> list[Promotion]:
+        """What a worker does on a notification."""
+        self.registry.log.clock.advance(1)
+        self.settle("wine")
+        end_overtaken("wine", self.registry, self.registry.log, self.promotions)
+        return open_promotions("wine", self.registry, self.registry.log, self.promotions)
+
+    def promoter(self) -> Promoter:
+        """The use case on the twins."""
+        return Promoter(
+            view=self.registry,
+            events=self.registry.log,
+            registry=self.registry,
+            promotions=self.promotions,
+            evaluator=self.evaluator,
+            results=self.results,
+            judge=gates.judge,
+            policy=lambda _: self.policy,
+            flipped=self.settle,
+        )
+
+    def work(self, cancelled: Callable[[], bool] = lambda: False) -> Promotion:
+        """Look, claim, and bring the promotion as far as it goes."""
+        self.look()
+        claimed = self.promotions.claim()
+        assert claimed is not None
+        return self.promoter().advance(claimed, cancelled)
+
+    def stages(self) -> list[str]:
+        """Stage of each version, from the first."""
+        return [one.stage.value for one in reversed(self.registry.versions("wine"))]
+
+
+@pytest.fixture
+def world() -> World:
+    """Version 1 in Production, versions 2 (better) and 3 (worse) registered."""
+    return with_versions(World())
+
+
+def with_versions(world: World) -> World:
+    """Register three versions; the first is in Production."""
+    for _ in range(3):
+        world.registry.add("wine")
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.look()
+    return world
+
+
+def test_a_better_version_goes_to_production(world: World) -> None:
+    """Evaluated against the champion, promoted, champion archived, pointer moved, marks in agreement."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    ended = world.work()
+    assert (ended.state, ended.champion_version, ended.run_id) == (PromotionState.PROMOTED, 1, f"run-{ended.id}")
+    assert ended.policy_hash == POLICY.digest
+    assert POLICY.digest in world.shelf.policies
+    assert world.evaluator.calls == [(2, 1)]
+    assert world.stages() == ["Archived", "Production", "None"]
+    pointer = world.pointers.get("wine")
+    assert pointer is not None
+    assert pointer.version == 2
+    assert "production" in world.registry.version("wine", 2).aliases
+    assert world.results.written[0][1] == "passed"
+    assert world.look() == []
+
+
+@pytest.mark.parametrize("mark", ["stage", "alias", "tag"])
+def test_any_mark_opens_exactly_one_promotion(world: World, mark: str) -> None:
+    """Stage, alias or tag: one promotion, also after agreement wrote the other two marks, and after its end."""
+    if mark == "stage":
+        world.registry.set_stage("wine", 3, Stage.STAGING)
+    elif mark == "alias":
+        world.registry.set_alias("wine", "staging", 3)
+    else:
+        world.registry.set_tags("wine", 3, {"stage": "staging"})
+    assert len(world.look()) == 1
+    assert world.look() == []
+    assert world.work().state is PromotionState.REJECTED
+    for _ in range(3):
+        assert world.look() == []
+    assert world.stages() == ["Production", "None", "Staging"]
+
+
+def test_a_worse_version_is_rejected_with_the_numbers_and_stays_in_staging(world: World) -> None:
+    """Nothing moves; the reason has measured value and bound; asking again takes a person's move."""
+    world.registry.set_stage("wine", 3, Stage.STAGING)
+    ended = world.work()
+    assert ended.state is PromotionState.REJECTED
+    assert "auc is 0.4 and must be at least 0.6" in ended.reason
+    assert world.stages() == ["Production", "None", "Staging"]
+    world.registry.set_stage("wine", 3, Stage.NONE)
+    assert world.look() == []
+    world.registry.set_stage("wine", 3, Stage.STAGING)
+    [again] = world.look()
+    assert again.id != ended.id
+
+
+def test_the_first_version_has_no_champion(world: World) -> None:
+    """Without Production, changes pass and the threshold decides."""
+    world.registry.set_stage("wine", 1, Stage.ARCHIVED)
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    ended = world.work()
+    assert (ended.state, ended.champion_version) == (PromotionState.PROMOTED, None)
+
+
+def test_without_gates_a_person_decides() -> None:
+    """Nothing is measured, the promotion waits and says what to add; Production by hand ends it."""
+    world = with_versions(World(ModelPolicy()))
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    waiting = world.work()
+    assert waiting.state is PromotionState.AWAITING_APPROVAL
+    assert "models.wine.gates" in waiting.reason
+    assert world.evaluator.calls == []
+    world.registry.set_stage("wine", 2, Stage.PRODUCTION)
+    world.look()
+    assert world.promotions.get(waiting.id).state is PromotionState.SUPERSEDED
+    assert world.stages() == ["Archived", "Production", "None"]
+
+
+def test_a_dry_run_computes_and_changes_nothing(world: World) -> None:
+    """The verdict is recorded, no stage moves, and a later mark opens a real promotion."""
+    asked = request_promotion("wine", 2, world.registry, world.promotions, source="cli", cause="cli:1", dry_run=True)
+    ended = world.work()
+    assert (ended.id, ended.state) == (asked.id, PromotionState.EVALUATED)
+    assert ended.report is not None
+    assert ended.report["verdict"] == "passed"
+    assert world.stages() == ["Production", "None", "None"]
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    assert world.work().state is PromotionState.PROMOTED
+
+
+@pytest.mark.parametrize("stage", [Stage.NONE, Stage.ARCHIVED, Stage.PRODUCTION])
+def test_a_persons_hand_during_the_evaluation_wins(world: World, stage: Stage) -> None:
+    """Whatever the gates say afterwards, the promotion is superseded and the person's move stays."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.look()
+    world.evaluator.meanwhile = lambda: world.registry.set_stage("wine", 2, stage)
+    ended = world.work()
+    assert ended.state is PromotionState.SUPERSEDED
+    assert world.registry.version("wine", 2).stage is stage
+    assert world.results.written == []
+
+
+def test_a_champion_that_changes_meanwhile_is_compared_with(world: World) -> None:
+    """A comparison with a version that is no longer in Production decides nothing; it is made again."""
+    world.evaluator.metrics[3] = {"auc": 0.9}
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+
+    def somebody() -> None:
+        world.evaluator.meanwhile = lambda: None
+        world.registry.set_stage("wine", 3, Stage.PRODUCTION)
+
+    world.evaluator.meanwhile = somebody
+    ended = world.work()
+    assert world.evaluator.calls == [(2, 1), (2, 3)]
+    assert (ended.state, ended.champion_version) == (PromotionState.REJECTED, 3)
+
+
+def test_mlflow_away_is_waited_for(world: World) -> None:
+    """The promotion stays open, says why once, and goes on when MLflow is back."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.evaluator.faults = [UnavailableError("MLflow does not answer"), UnavailableError("MLflow does not answer")]
+    assert world.work().state is PromotionState.EVALUATING
+    assert world.promotions.claim() is None
+    world.killed()
+    assert world.work().state is PromotionState.EVALUATING
+    world.killed()
+    world.results.faults = [UnavailableError("MLflow does not answer")]
+    assert world.work().state is PromotionState.EVALUATING
+    world.killed()
+    ended = world.work()
+    assert ended.state is PromotionState.PROMOTED
+    assert [step["event"] for step in world.promotions.story(ended.id)].count("retry") == 1
+
+
+def test_what_cannot_pass_fails_with_the_reason(world: World) -> None:
+    """No evaluation data, an unsafe model: failed at once, shown at the version, nothing flipped."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.evaluator.faults = [EvaluationImpossibleError("no evaluation data; log it")]
+    ended = world.work()
+    assert (ended.state, ended.reason) == (PromotionState.FAILED, "no evaluation data; log it")
+    assert world.results.written[0][1] == "error"
+    assert world.stages() == ["Production", "Staging", "None"]
+    assert world.look() == []
+
+
+def test_a_missing_metric_fails_and_lists_the_names(world: World) -> None:
+    """A mistake in the policy is no failure of the model; the reason says what to choose from."""
+    world.evaluator.metrics[2] = {"f1_score": 0.7}
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    ended = world.work()
+    assert ended.state is PromotionState.FAILED
+    assert "available metrics: f1_score" in ended.reason
+
+
+@pytest.mark.parametrize("fault", [EvaluationCrashedError("signal 9"), ZeroDivisionError("a bug")])
+def test_crashes_are_tried_again_but_not_for_ever(world: World, fault: Exception) -> None:
+    """A dying evaluation, or a fault of ours, is counted; after some tries the promotion has failed."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.evaluator.faults = [fault] * (MAX_CRASHES + 1)
+    for _ in range(MAX_CRASHES):
+        assert world.work().state is PromotionState.EVALUATING
+        world.killed()
+    ended = world.work()
+    assert ended.state is PromotionState.FAILED
+    assert f"tried {MAX_CRASHES} times" in ended.reason
+
+
+def test_the_guards_refusal_fails_the_promotion_with_its_words(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's server refused the flip: failed with the server's reason, not retried."""
+
+    def refuse(*_: Any) -> None:
+        raise GateRefusedError("not without two approvals")
+
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.look()
+    monkeypatch.setattr(MemoryRegistry, "set_stage", refuse)
+    ended = world.work()
+    assert (ended.state, ended.reason) == (PromotionState.FAILED, "not without two approvals")
+
+
+POINTS = ["note_policy", "evaluate", "write", "record", "flip", "settle", "last record"]
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing in the product catches it."""
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("after", [False, True])
+def test_death_at_any_point_ends_as_if_nothing_had_happened(
+    world: World, monkeypatch: pytest.MonkeyPatch, point: str, *, after: bool
+) -> None:
+    """A worker that dies before or after any step leaves a promotion that the next one ends, once."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.look()
+    targets: dict[str, tuple[Any, str, int]] = {
+        "note_policy": (MemoryPromotions, "note_policy", 1),
+        "evaluate": (ScriptedEvaluator, "evaluate", 1),
+        "write": (MemoryResults, "write", 1),
+        "record": (MemoryPromotions, "record", 1),
+        "flip": (MemoryRegistry, "set_stage", 1),
+        "settle": (World, "settle", 2),  # the first is the look before the claim
+        "last record": (MemoryPromotions, "record", 2),
+    }
+    owner, name, nth = targets[point]
+    original = getattr(owner, name)
+    calls = 0
+
+    def dying(*args: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == nth and not after:
+            raise Killed
+        result = original(*args, **named)
+        if calls == nth:
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, dying)
+        with pytest.raises(Killed):
+            world.work()
+    world.killed()
+    world.look()
+    claimed = world.promotions.claim()
+    if claimed is not None:
+        world.promoter().advance(claimed, lambda: False)
+    [only] = world.promotions.find("wine")
+    assert only.state is PromotionState.PROMOTED
+    assert world.stages() == ["Archived", "Production", "None"]
+    assert [step["event"] for step in world.promotions.story(only.id)].count("published") == 1
+    assert world.look() == []
+
+
+def test_a_late_worker_changes_nothing(world: World) -> None:
+    """Stopped while it evaluated, woken after another worker took over: its result is refused."""
+    world.registry.set_stage("wine", 3, Stage.STAGING)
+    world.look()
+    late = world.promotions
+    claimed = late.claim()
+    assert claimed is not None
+    promoter = world.promoter()
+    world.evaluator.metrics[3] = {"auc": 0.9}
+
+    def taken_over() -> None:
+        world.evaluator.meanwhile = lambda: None
+        world.evaluator.metrics[3] = {"auc": 0.4}
+        world.killed()
+        assert world.work().state is PromotionState.REJECTED
+        world.evaluator.metrics[3] = {"auc": 0.9}
+
+    world.evaluator.meanwhile = taken_over
+    assert promoter.advance(claimed, lambda: False).state is PromotionState.REJECTED
+    assert world.stages() == ["Production", "None", "Staging"]
+
+
+def test_a_cancelled_evaluation_leaves_the_promotion_open(world: World) -> None:
+    """A worker that is told to stop lets go; the next one starts afresh."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    assert world.work(lambda: True).state is PromotionState.EVALUATING
+    world.killed()
+    assert world.work().state is PromotionState.PROMOTED
+
+
+def test_a_deleted_version_ends_its_promotion(world: World) -> None:
+    """There is nothing left to promote."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.look()
+    del world.registry.kept["wine", 2]
+    world.look()
+    [ended] = world.promotions.find("wine")
+    assert (ended.state, "deleted" in ended.reason) == (PromotionState.SUPERSEDED, True)
+
+
+def test_asking_by_command(world: World) -> None:
+    """Unknown versions, versions in Production and open promotions are answered clearly."""
+
+    def ask(version: int, *, dry_run: bool = False, cause: str = "cli:1") -> Promotion:
+        return request_promotion(
+            "wine", version, world.registry, world.promotions, source="cli", cause=cause, dry_run=dry_run
+        )
+
+    with pytest.raises(NotFoundError, match="no version 9; its versions are 3, 2, 1"):
+        ask(9)
+    with pytest.raises(ConflictError, match="in Production already"):
+        ask(1)
+    first = ask(2)
+    assert ask(2, cause="cli:2") == first
+    with pytest.raises(PromotionInProgressError):
+        ask(2, cause="cli:3", dry_run=True)
+    assert world.work().state is PromotionState.PROMOTED
+
+
+def back(world: World) -> int:
+    """Roll back, a second later; gives the version that is in Production then."""
+    world.registry.log.clock.advance(1)
+    done = roll_back(
+        "wine", world.registry, world.promotions, world.pointers, world.registry, world.settle, requested_by="ana"
+    )
+    return done.to_version
+
+
+def test_rollback_returns_to_the_version_served_before_and_never_to_a_bad_one(world: World) -> None:
+    """The bad version's promotion says rolled back; a second rollback does not bring it back."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    promoted = world.work()
+    assert back(world) == 1
+    assert world.stages() == ["Production", "Archived", "None"]
+    rolled = world.promotions.get(promoted.id)
+    assert (rolled.state, rolled.reason) == (PromotionState.ROLLED_BACK, "rolled back to version 1 by ana")
+    with pytest.raises(ConflictError, match="no earlier good version"):
+        back(world)
+    assert world.look() == []
+
+
+def test_a_version_rolled_back_can_be_promoted_again(world: World) -> None:
+    """A new promotion clears the mark of the rollback."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.work()
+    back(world)
+    world.look()
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    assert world.work().state is PromotionState.PROMOTED
+    assert "mlflow_ext.rolled_back" not in world.registry.version("wine", 2).tags
+
+
+def test_rollback_of_an_unknown_model(world: World) -> None:
+    """It says that there is none."""
+    with pytest.raises(NotFoundError):
+        roll_back("beer", world.registry, world.promotions, world.pointers, world.registry, world.settle)
