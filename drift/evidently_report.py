@@ -17,9 +17,13 @@ from pathlib import Path
 os.environ["DO_NOT_TRACK"] = "1"
 
 import pandas as pd
-from evidently import DataDefinition, Dataset, Report
-from evidently.core.report import Snapshot
-from evidently.metrics import DriftedColumnsCount, ValueDrift
+
+with warnings.catch_warnings():
+    # what it says about its own use of NumPy and pydantic is not for our users
+    warnings.simplefilter("ignore")
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.core.report import Snapshot
+    from evidently.metrics import DriftedColumnsCount, ValueDrift
 
 from drift.columns import Comparable
 from mlflow_ext.domain.drift import ColumnDrift

@@ -42,7 +42,7 @@ def _regression(truth: "pd.Series[Any]", answers: pd.DataFrame) -> dict[str, flo
         return {}
     given = pd.to_numeric(answers["prediction"], errors="coerce")
     actual = pd.to_numeric(truth, errors="coerce")
-    both = (given.notna() & actual.notna()).to_numpy()
+    both = (np.isfinite(given) & np.isfinite(actual)).to_numpy()
     if not both.any():
         return {}
     given, actual = given[both], actual[both]
@@ -83,7 +83,7 @@ def _scores(answers: pd.DataFrame) -> tuple["np.ndarray[Any, Any] | None", "pd.S
         if not np.isin(values, (0.0, 1.0)).all():
             score = values
     if score is not None:
-        if np.isnan(score).any():
+        if not np.isfinite(score).all():
             return None, None
         return score, pd.Series(np.where(score >= CUT, "1", "0"))
     if "prediction" in names:

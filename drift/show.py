@@ -33,8 +33,8 @@ def check_as_dict(check: DriftCheck, mlflow_url: str) -> dict[str, Any]:
 
 
 def run_url(check: DriftCheck, mlflow_url: str) -> str | None:
-    """Give the address of the check's MLflow run, which redirects nowhere: any experiment number shows it."""
-    return None if check.run_id is None else f"{mlflow_url}/#/experiments/0/runs/{check.run_id}"
+    """Give the address of the check's MLflow run."""
+    return None if check.run_id is None else f"{mlflow_url}/#/runs/{check.run_id}"
 
 
 def show_check(check: DriftCheck, mlflow_url: str, console: Console | None = None) -> None:
