@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from mlflow_ext.domain.retraining import RUN_TAG, TRIGGER_VARIABLE
 
@@ -65,7 +66,7 @@ def _project() -> dict[str, str]:
 
 
 def _notebook() -> dict[str, str]:
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if not hasattr(shell, "kernel"):
         return {}
     named = [shell.user_ns.get("__vsc_ipynb_file__"), *(os.environ.get(variable) for variable in _NOTEBOOK_VARIABLES)]
