@@ -25,10 +25,13 @@ def status(data_dir: Path | None, as_json: bool) -> None:
     from mlflow_ext.bootstrap import running
     from mlflow_ext.config import load
     from mlflow_ext.errors import UnavailableError
+    from mlflow_ext.running import find, is_held
 
     settings = load()
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": data_dir})
+    if is_held(settings.data_dir) and find(settings.data_dir) is None:
+        raise UnavailableError(f"`mlflow-ext up` on {settings.data_dir} is starting or stopping; try again in a moment")
     settings = running(settings)
     health = _health(settings)
     models: list[ModelState] = []
