@@ -86,6 +86,6 @@ def _state(
 
 
 def _serves(replica: Replica, model: str, pointer: ServingPointer | None) -> bool:
-    told = replica.state.get("models", {}).get(model)
+    told = replica.state.get(model)
     wanted = pointer.version if pointer else None
     return (told.get("version") if told else None) == wanted

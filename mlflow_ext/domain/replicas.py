@@ -24,7 +24,7 @@ class Replica:
         host: Machine it runs on.
         pid: Its process id there.
         url: Where it is reached; `None` when nothing listens.
-        state: What it says about itself; scoring: `{"models": {name: {"version": 3, "generation": 7}}}`.
+        state: What it says about itself; scoring: `{model: {"version": 3, "generation": 7}}`.
         started_at: Database time of its announcement.
         heartbeat_at: Database time of its last sign of life.
         age_s: Seconds since then, by the database's clock at the time of reading.

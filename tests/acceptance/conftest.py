@@ -45,7 +45,9 @@ def stack(request: pytest.FixtureRequest) -> Iterator[running.Up]:
     for item in request.session.items:
         policies |= getattr(getattr(item, "module", None), "POLICIES", {})
     for directory in _directory():
-        up = running.start(directory, {**SETTINGS, "models": policies})
+        # six more processes that import MLflow would only make everything slower; test_up_ends.py keeps them
+        environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        up = running.start(directory, {**SETTINGS, "models": policies}, environment=environment)
         try:
             yield up.wait_ready()
         finally:

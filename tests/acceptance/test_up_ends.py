@@ -86,7 +86,7 @@ def test_an_ordinary_user_runs_everything(start_up: Start, directory: Path) -> N
     home.mkdir(mode=0o700)
     os.chown(home, ORDINARY_UID, ORDINARY_UID)
     with named(ORDINARY_UID):
-        theirs = {"HOME": str(home), "TMPDIR": str(home)}
+        theirs = {"HOME": str(home), "TMPDIR": str(home), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         up = start_up(where=home, before=as_ordinary(ORDINARY_UID), environment=theirs).wait_ready()
         assert {process.uids().real for process in up.family()} == {ORDINARY_UID}
         assert up.stop() == 0, up.explain()
