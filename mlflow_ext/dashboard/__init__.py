@@ -1,1 +1,1 @@
-"""The lifecycle pages inside MLflow's server."""
+"""The lifecycle pages inside MLflow's server: `reading.py` looks, `routes.py` answers, `templates/` shows."""

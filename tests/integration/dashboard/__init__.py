@@ -1,0 +1,1 @@
+"""The lifecycle pages inside a real MLflow server."""
