@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import httpx
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from mlflow_ext.domain.alerts import Alert
 from mlflow_ext.errors import UnavailableError
@@ -40,7 +40,7 @@ class AlertSender:
             return
         attempts = Retrying(
             stop=stop_after_attempt(AT_ONCE),
-            wait=wait_exponential_jitter(initial=0.2, max=2.0, jitter=0.1),
+            wait=wait_exponential(multiplier=0.2, max=2.0),
             retry=retry_if_exception_type(httpx.HTTPError),
         )
         try:

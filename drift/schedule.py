@@ -118,6 +118,8 @@ def _patiently(step: Callable[[], object]) -> None:
         step()
     except UnavailableError as exc:
         _log.warning("scheduler.waits reason=%s", exc)
+    except Exception:  # a defect in one round must not end the scheduling of everything else
+        _log.exception("scheduler.round_failed")
 
 
 def _count(directory: Any) -> int:
