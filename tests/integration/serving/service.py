@@ -95,7 +95,7 @@ def service(
     found = Service(f"http://127.0.0.1:{port}", process, data_dir)
     try:
         if ready:
-            wait_until(lambda: answers(f"{found.url}/readyz") or process.poll() is not None, 60, lambda: found.log)
+            wait_until(lambda: answers(f"{found.url}/readyz") or process.poll() is not None, 150, lambda: found.log)
         yield found
     finally:
         stop(found)

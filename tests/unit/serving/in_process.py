@@ -1,0 +1,123 @@
+"""The scoring application inside the test's process: real parts, no registry and no database behind it."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import uvicorn
+from starlette.types import ASGIApp
+
+from mlflow_ext.config import Settings
+from mlflow_ext.spool import PredictionRecord, SpoolWriter, read_spool, spool_files
+from mlflow_ext.store.engine import make_engine
+from mlflow_ext.store.feedback import Feedback
+from serving.app import create_app
+from serving.metrics import Metrics
+from serving.parts import Parts
+from serving.pool import LoadedVersion, Pool
+from serving.prediction_log import PredictionLog
+from serving.scoring import Scorer
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+class Named:
+    """A named fake model (sum, slow, failing …) without a signature."""
+
+    class metadata:  # noqa: N801  (what MLflow's scoring code asks a model for)
+        """No signature, no params."""
+
+        @staticmethod
+        def get_params_schema() -> None:
+            """None."""
+
+        @staticmethod
+        def _is_signature_from_type_hint() -> bool:
+            return False
+
+    def __init__(self, predict: Callable[[Any], Any]) -> None:
+        """Take what predicting means."""
+        self._predict = predict
+
+    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
+        """Predict."""
+        return self._predict(data)
+
+
+def sums(data: Any) -> Any:
+    """Add up each row."""
+    return np.asarray(data).sum(axis=1)
+
+
+def loaded(model: str, version: int, predict: Callable[[Any], Any] = sums) -> LoadedVersion:
+    """Make a loaded version of a fake."""
+    return LoadedVersion(model, version, f"models:/{model}/{version}", Named(predict), None)
+
+
+@contextlib.contextmanager
+def served(application: ASGIApp) -> Iterator[httpx.Client]:
+    """Run an application on a real web server in a thread; gives a client of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(application, loop="uvloop", http="httptools", log_config=None, lifespan="off")
+        server = uvicorn.Server(config)
+        # signal handlers belong to the main thread, which is pytest's
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The application and what is behind it."""
+
+    client: httpx.Client
+    parts: Parts
+    spool: Path
+
+    @property
+    def pool(self) -> Pool:
+        """What is loaded."""
+        return self.parts.pool
+
+    def records(self) -> list[PredictionRecord]:
+        """Give everything in the prediction log."""
+        return [record for path in spool_files(self.spool) for record, _ in read_spool(path)]
+
+
+@contextlib.contextmanager
+def app(directory: Path, *versions: LoadedVersion, **settings: Any) -> Iterator[App]:
+    """Make the application with versions in Production."""
+    configured = Settings.model_validate({"data_dir": directory, "database_url": NOWHERE, **settings})
+    pool, metrics = Pool(), Metrics()
+    pool.know([version.model for version in versions])
+    for version in versions:
+        pool.add(version)
+        pool.swap(version, 1)
+    log = PredictionLog(SpoolWriter(configured.spool_dir), metrics)
+    engine = make_engine(NOWHERE)
+    with ThreadPoolExecutor(4) as threads:
+        parts = Parts(
+            settings=configured,
+            pool=pool,
+            scorer=Scorer(pool, log, metrics, threads, configured.request_timeout_s),
+            metrics=metrics,
+            feedback=Feedback(engine),
+            threads=threads,
+            is_ready=lambda: True,
+        )
+        with served(create_app(parts)) as client:
+            yield App(client, parts, configured.spool_dir)
+    log.close()
+    engine.dispose()
