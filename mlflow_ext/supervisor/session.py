@@ -79,15 +79,16 @@ class _Session:
 
     def _on_ready(self) -> None:
         self._ready_at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._progress.ready(self._write(), str(self._settings.data_dir), time.monotonic() - self._begun)
+        self._progress.ready(self._stack(), str(self._settings.data_dir), time.monotonic() - self._begun)
+        running.write(self._settings.data_dir, self._stack())
 
     def _on_change(self, change: Change) -> None:
         self._progress.change(change)
         if self._ready_at and change.phase is Phase.STARTING:
-            self._write()
+            running.write(self._settings.data_dir, self._stack())
 
-    def _write(self) -> running.Stack:
-        now = running.Stack(
+    def _stack(self) -> running.Stack:
+        return running.Stack(
             pid=os.getpid(),
             started_at=self._ready_at,
             database_url=self._settings.require_database_url(),
@@ -96,5 +97,3 @@ class _Session:
             embedded=self._embedded,
             parts=self._supervisor.pids(),
         )
-        running.write(self._settings.data_dir, now)
-        return now
