@@ -139,7 +139,12 @@ def _word(version: ModelVersion, move: RegistryEvent) -> Stage | None:
         held = version.stage_by(Mark.ALIAS)
         if move.new == str(version.version):
             return Stage.PRODUCTION if held is Stage.PRODUCTION else stage
-        return (held or _without(version, stage)) if move.old == str(version.version) else None
+        if move.old != str(version.version):
+            return None
+        if stage is Stage.STAGING and move.new is not None:
+            # several versions may be in Staging, and the alias can name only one: losing it to another says nothing
+            return None
+        return held or _without(version, stage)
     if move.version != version.version:
         return None
     if move.kind is RegistryEventKind.STAGE:

@@ -1,12 +1,11 @@
 """Models with evaluation data on a real MLflow server, and real promotion workers as processes."""
 
 import os
-import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from mlflow_ext.bootstrap import Lifecycle, lifecycle, services
 from mlflow_ext.config import Settings
 from mlflow_ext.domain.promotion import Promotion
 from mlflow_ext.domain.stages import Stage
-from mlflow_ext.policy import ModelPolicy
 from tests.conftest import wait_until
 from tests.integration.registered import pointed_at
 
@@ -70,23 +68,11 @@ class Stack:
         """Change the stage as a person does."""
         self.parts.registry.set_stage(self.model, version, stage)
 
-    def settings(self, policy: dict[str, Any], **more: Any) -> Settings:
-        """Settings of a worker."""
-        return Settings(
-            database_url=SecretStr(self.database_url),
-            mlflow_url=self.url,
-            data_dir=self.directory,
-            lease_s=LEASE_S,
-            reconcile_s=1.0,
-            models={self.model: ModelPolicy.model_validate(policy)},
-            **more,
-        )
-
     def start_worker(self, policy: dict[str, Any], **environ: str) -> subprocess.Popen[bytes]:
         """Start `python -m serving.worker` and wait until it has announced itself."""
         number = len(self.processes)
         file = self.directory / f"worker-{number}.yaml"
-        file.write_text(yaml.safe_dump({"models": {self.model: policy}}))
+        file.write_text(yaml.safe_dump({"defaults": policy}))
         log = self.directory / f"worker-{number}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -108,6 +94,14 @@ class Stack:
         self.processes.append(process)
         wait_until(lambda: b"promotion_worker_started" in log.read_bytes(), 60, log.read_text)
         return process
+
+    def stop_workers(self) -> None:
+        """End the workers in order, and wait until they are gone."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.terminate()
+        for process in self.processes:
+            process.wait(30)
 
     def logs(self) -> str:
         """What the workers said."""
@@ -132,22 +126,21 @@ class Stack:
         return self.parts.view.version(self.model, version).stage
 
 
-@pytest.fixture
-def stack(mlflow_url: str, mlflow_database_url: str, tmp_path: Path) -> Iterator[Stack]:
-    """The shared MLflow server with a model of this test's own."""
-    settings = Settings(database_url=SecretStr(mlflow_database_url), mlflow_url=mlflow_url, data_dir=tmp_path)
+@pytest.fixture(scope="module")
+def shared(mlflow_url: str, mlflow_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The shared MLflow server, with what a module's tests have in common."""
+    directory = tmp_path_factory.mktemp("promotion")
+    settings = Settings(database_url=SecretStr(mlflow_database_url), mlflow_url=mlflow_url, data_dir=directory)
     client = MlflowClient(tracking_uri=mlflow_url, registry_uri=mlflow_url)
     with services(settings) as found:
-        made = Stack(mlflow_url, mlflow_database_url, tmp_path, f"m-{uuid.uuid4().hex[:8]}", client, lifecycle(found))
+        made = Stack(mlflow_url, mlflow_database_url, directory, "", client, lifecycle(found))
         try:
             yield made
         finally:
-            for process in made.processes:
-                if process.poll() is None:
-                    process.send_signal(signal.SIGCONT)
-                    process.terminate()
-            for process in made.processes:
-                process.wait(30)
+            made.stop_workers()
 
 
-Waiting = Callable[[], bool]
+@pytest.fixture
+def stack(shared: Stack) -> Stack:
+    """The module's stack with a model of this test's own."""
+    return replace(shared, model=f"m-{uuid.uuid4().hex[:8]}")

@@ -136,6 +136,18 @@ def test_any_mark_opens_exactly_one_promotion(world: World, mark: str) -> None:
     assert world.stages() == ["Production", "None", "Staging"]
 
 
+def test_two_versions_in_staging_do_not_push_each_other_out(world: World) -> None:
+    """The alias `staging` names the newest only; losing it ends nobody's promotion."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.look()
+    world.registry.set_stage("wine", 3, Stage.STAGING)
+    for _ in range(3):
+        world.look()
+    assert world.stages() == ["Production", "Staging", "Staging"]
+    assert [row.version for row in world.promotions.find("wine", open_only=True)] == [3, 2]
+    assert [world.work().state, world.work().state] == [PromotionState.PROMOTED, PromotionState.REJECTED]
+
+
 def test_a_worse_version_is_rejected_with_the_numbers_and_stays_in_staging(world: World) -> None:
     """Nothing moves; the reason has measured value and bound; asking again takes a person's move."""
     world.registry.set_stage("wine", 3, Stage.STAGING)

@@ -1,0 +1,214 @@
+"""Measuring candidate and champion on the same rows, with everything logged into the promotion's MLflow run.
+
+This loads MLflow and the models' own code; it runs only inside the evaluation process (`evaluation.py`).
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.models
+import mlflow.pyfunc
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.dataset_source import DatasetSource
+from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.pandas_dataset import PandasDataset
+from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException, RestException
+from mlflow.models.evaluation.default_evaluator import BuiltInEvaluator
+from requests.exceptions import RequestException
+
+from mlflow_ext.domain.gates import Evidence
+from mlflow_ext.domain.stages import ModelVersion
+from mlflow_ext.errors import EvaluationImpossibleError, MlflowExtError, NotFoundError, UnavailableError
+from mlflow_ext.policy import EvaluationPolicy
+from mlflow_ext.registry.artifacts import fetch
+from mlflow_ext.registry.evaluation_data import EvaluationData, load_rows
+from mlflow_ext.registry.evaluation_run import promotion_run
+
+_FINAL_ANSWERS = frozenset(
+    {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
+)
+"""Codes with which MLflow's server says that asking again would not help."""
+
+
+def measure(request: dict[str, Any]) -> Evidence:
+    """Measure both versions and log what was measured.
+
+    Raises:
+        EvaluationImpossibleError: Trying again would not help.
+        UnavailableError: MLflow does not answer.
+    """
+    started = time.monotonic()
+    url = request["mlflow_url"]
+    mlflow.set_tracking_uri(url)
+    mlflow.set_registry_uri(url)
+    client = MlflowClient(tracking_uri=url, registry_uri=url)
+    policy = EvaluationPolicy.model_validate(request["evaluation"])
+    candidate = _version(request["candidate"])
+    champion = _version(request["champion"]) if request["champion"] else None
+    with _mlflow_answers("the promotion's run"):
+        run_id = promotion_run(
+            client,
+            promotion_id=request["promotion_id"],
+            model=candidate.model,
+            version=candidate.version,
+            champion_version=champion.version if champion else None,
+            dry_run=request["dry_run"],
+        )
+    try:
+        rows = load_rows(client, candidate.model, candidate.version, candidate.run_id, policy)
+        dataset = PandasDataset(rows.frame, _source(rows.source), targets=policy.target, name="evaluation")
+        with mlflow.start_run(run_id=run_id):
+            bench = _Bench(client, dataset, rows, policy, Path(request["models"]), request["trust"])
+            measured = bench.measure(candidate, "candidate.")
+            beside, error = None, None
+            if champion is not None:
+                try:
+                    with _without_plots():
+                        beside = bench.measure(champion, "champion.")
+                except (EvaluationImpossibleError, NotFoundError) as exc:
+                    error = str(exc)
+    except MlflowExtError:
+        with _mlflow_answers("the promotion's run"):
+            client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))
+        raise
+    return Evidence(
+        candidate=measured,
+        champion=beside,
+        champion_version=champion.version if champion else None,
+        champion_error=error,
+        rows=len(rows.frame),
+        dataset={
+            "name": dataset.name,
+            "digest": dataset.digest,
+            "source": rows.source,
+            "unlabelled_rows": str(rows.unlabelled),
+        },
+        run_id=run_id,
+        duration_s=round(time.monotonic() - started, 3),
+    )
+
+
+class _Bench:
+    """The rows, and how each version is measured on them."""
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        dataset: Any,
+        rows: EvaluationData,
+        policy: EvaluationPolicy,
+        models: Path,
+        trust: str,
+    ) -> None:
+        self._client = client
+        self._dataset = dataset
+        self._rows = rows
+        self._policy = policy
+        self._models = models
+        self._trust = trust
+
+    def measure(self, version: ModelVersion, prefix: str) -> dict[str, float]:
+        """Load a version and evaluate it; metrics come back without the prefix under which they are logged."""
+        named = f"version {version.version} of {version.model}"
+        try:
+            directory = fetch(self._client, version, self._models, trust=self._trust)
+        except UnavailableError:
+            raise
+        except MlflowExtError as exc:
+            raise EvaluationImpossibleError(str(exc)) from exc
+        try:
+            model = mlflow.pyfunc.load_model(str(directory))
+        # a model's own code raises whatever it likes; the child process is where that must end
+        except Exception as exc:
+            raise EvaluationImpossibleError(
+                f"{named} cannot be loaded here: {_first_line(exc)}; log it with the versions of "
+                "scikit-learn and MLflow that this installation has"
+            ) from exc
+        features = _features(model, self._rows.frame, self._policy.target, named, self._rows.source)
+        with _mlflow_answers(f"the evaluation of {named}"):
+            try:
+                result = mlflow.models.evaluate(
+                    model,
+                    self._dataset,
+                    model_type=self._policy.model_type,
+                    evaluators="default",
+                    feature_names=features,
+                    evaluator_config={"metric_prefix": prefix, "log_model_explainability": False},
+                )
+            except (MlflowException, RequestException):
+                raise
+            # as above: predicting runs the model's own code
+            except Exception as exc:
+                raise EvaluationImpossibleError(
+                    f"{named} cannot be evaluated on {self._rows.source}: {_first_line(exc)}"
+                ) from exc
+        return {name.removeprefix(prefix): float(value) for name, value in result.metrics.items()}
+
+
+@contextmanager
+def _without_plots() -> Iterator[None]:
+    """Leave the champion's plots out: they cost a second of CPU, and its own promotion's run has shown them."""
+    kept = BuiltInEvaluator._log_image_artifact
+    # MLflow has no setting for it
+    BuiltInEvaluator._log_image_artifact = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        BuiltInEvaluator._log_image_artifact = kept  # type: ignore[method-assign]
+
+
+def _source(location: str) -> DatasetSource:
+    """Tell MLflow where the rows came from, where it knows such places."""
+    try:
+        return resolve_dataset_source(location)
+    except MlflowException:
+        return CodeDatasetSource(tags={"location": location})
+
+
+def _features(model: Any, frame: pd.DataFrame, target: str, named: str, source: str) -> list[str]:
+    """Choose the columns a model takes, in its own order."""
+    schema = model.metadata.get_input_schema()
+    if schema is None or not schema.has_input_names():
+        return [column for column in frame.columns if column != target]
+    missing = [name for name in schema.required_input_names() if name not in frame.columns]
+    if missing:
+        raise EvaluationImpossibleError(
+            f"the evaluation data {source} lacks columns that {named} needs: {', '.join(missing)}"
+        )
+    return [name for name in schema.input_names() if name in frame.columns]
+
+
+@contextmanager
+def _mlflow_answers(what: str) -> Iterator[None]:
+    """Tell a server that does not answer from a request that can never be answered."""
+    try:
+        yield
+    except RequestException as exc:
+        raise UnavailableError(f"MLflow's server does not answer: {exc}") from exc
+    except MlflowException as exc:
+        from_server = isinstance(exc, RestException) or str(exc.message).startswith("API request to")
+        if from_server and exc.error_code not in _FINAL_ANSWERS:
+            raise UnavailableError(f"MLflow's server does not answer: {_first_line(exc)}") from exc
+        raise EvaluationImpossibleError(f"MLflow refused {what}: {_first_line(exc)}") from exc
+
+
+def _version(document: dict[str, Any]) -> ModelVersion:
+    return ModelVersion(
+        model=document["model"],
+        version=document["version"],
+        run_id=document["run_id"],
+        source=document["source"],
+        workspace=document["workspace"],
+    )
+
+
+def _first_line(exc: BaseException) -> str:
+    lines = str(exc).strip().splitlines()
+    return f"{type(exc).__name__}: {lines[0][:500]}" if lines else type(exc).__name__
