@@ -124,7 +124,7 @@ class EmbeddedPostgres:
                 cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
                 if cursor.fetchone() is None:
                     cursor.execute(f"CREATE DATABASE {DATABASE}")
-        except psycopg2.OperationalError:
+        except psycopg2.Error:
             return False
         finally:
             connection.close()
@@ -187,6 +187,10 @@ def _package() -> Any:
 
 def _check_version(data: Path) -> None:
     version = data / "PG_VERSION"
+    if not version.exists() and data.exists() and any(data.iterdir()):
+        raise InvalidSettingsError(
+            f"{data} holds files, but no PostgreSQL data: move them away, or choose another --data-dir"
+        )
     if version.exists() and (found := version.read_text().strip()) != MAJOR:
         raise InvalidSettingsError(
             f"{data} was made by PostgreSQL {found}, the embedded one is {MAJOR}: dump it with the old one and load it "

@@ -19,13 +19,20 @@ ASK_S = 5.0
 """How long a leftover has to end by itself before it is killed."""
 
 
-def of_stack(stack: Path) -> list[psutil.Process]:
-    """Give every process on this machine that an `up` on this data directory started, but not us or our ancestors."""
+def of_stack(stack: Path, *, without: str | None = None) -> list[psutil.Process]:
+    """Give every process on this machine that an `up` on this data directory started, but not us or our ancestors.
+
+    Args:
+        stack: The data directory.
+        without: Name of a program to leave out.
+    """
     us = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     return [
         process
         for process in psutil.process_iter()
-        if process.pid not in us and _mark(process, STACK_VARIABLE) == str(stack)
+        if process.pid not in us
+        and _mark(process, STACK_VARIABLE) == str(stack)
+        and (without is None or _name(process) != without)
     ]
 
 

@@ -49,8 +49,8 @@ class LineLog:
             self._write(line)
 
     def note(self, text: str) -> None:
-        """Write a line of our own."""
-        self._write(text.encode())
+        """Write a line of the supervisor's own, between those of the process."""
+        self._emit(f"[{text}]")
 
     def last_lines(self) -> list[str]:
         """Give the last lines, for an error message."""
@@ -68,7 +68,10 @@ class LineLog:
         if not line.strip():
             return
         self._last.append(line)
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._handler.emit(logging.makeLogRecord({"msg": f"{at} {self._name} | {line}"}))
+        self._emit(line)
         if self._copy is not None:
             self._copy(self._name, line)
+
+    def _emit(self, line: str) -> None:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._handler.emit(logging.makeLogRecord({"msg": f"{at} {self._name} | {line}"}))

@@ -12,6 +12,12 @@ _STYLES = {Phase.READY: "green", Phase.PAUSING: "bold red", Phase.STARTING: "cya
 _WORDS = {Phase.PAUSING: "failed", Phase.STOPPED: ""}
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on without a reader; by default this would end the process."""
+        self.quiet = True
+
+
 class Progress:
     """Prints; a terminal that went away is no reason to leave processes behind."""
 
@@ -22,7 +28,7 @@ class Progress:
             verbose: Print every line of the parts' output as well.
         """
         self.verbose = verbose
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = _Console(highlight=False, soft_wrap=True)
 
     def change(self, change: Change) -> None:
         """Print one change of one part."""

@@ -31,7 +31,8 @@ def run(settings: Settings, progress: Progress) -> None:
     data_dir = running.make_data_dir(settings.data_dir)
     with running.exclusive(data_dir):
         running.forget(data_dir)
-        left = leftovers.end(leftovers.of_stack(data_dir), time.sleep)
+        # PostgreSQL is asked in its own way to end, before it is started again
+        left = leftovers.end(leftovers.of_stack(data_dir, without="postgres"), time.sleep)
         if left:
             progress.say(f"ended {left} processes that a killed `mlflow-ext up` had left running")
         ports = settle_ports(

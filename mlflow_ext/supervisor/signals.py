@@ -27,6 +27,9 @@ class StopRequests:
         os.set_blocking(self._write, False)
         self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in STOPPING:
+            # nohup: the terminal may go, we stay
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             self._before[number] = signal.signal(number, self._note)
         # without a handler of its own the end of a child would not wake the loop up
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)

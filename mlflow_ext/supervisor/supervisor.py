@@ -153,8 +153,8 @@ class Supervisor:
                 self._died(entry, f"ended with {_said(code)}")
 
     def _start(self, entry: _Entry) -> None:
-        entry.part.prepare()
         try:
+            entry.part.prepare()
             entry.process = child.start(entry.part, self._stack)
         except OSError as exc:
             raise self._failure(entry, f"cannot be started: {exc}") from exc
@@ -251,6 +251,7 @@ class Supervisor:
 
     def _change(self, entry: _Entry, phase: Phase, detail: str = "") -> None:
         entry.phase = phase
+        entry.log.note(f"{phase.value} {detail}".rstrip())
         pid = entry.process.pid if entry.process is not None else None
         self._tell(Change(entry.part.name, phase, detail, pid))
 

@@ -159,6 +159,14 @@ def test_another_major_version_is_refused(tmp_path: Path) -> None:
         locate(tmp_path, lambda _: None)
 
 
+def test_files_that_are_no_cluster_are_left_alone(tmp_path: Path) -> None:
+    """A directory with somebody's files where the cluster should be is an error before anything starts."""
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "notes.txt").write_text("mine")
+    with pytest.raises(InvalidSettingsError, match="no PostgreSQL data"):
+        locate(tmp_path, lambda _: None)
+
+
 def test_without_the_extra_it_says_exactly_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the pip command and the variable."""
     monkeypatch.setattr(embedded_postgres, "_PACKAGE", "no_such_package_of_postgresql")

@@ -115,6 +115,16 @@ def test_a_second_signal_hurries(drive: Drive, tmp_path: Path) -> None:
     assert driven.end(signal.SIGINT) == 0
 
 
+def test_nohup_is_respected(drive: Drive) -> None:
+    """Started with nohup it survives its terminal, and goes on restarting what dies."""
+    driven = drive({"name": "a", "code": SLEEP}, before=("nohup",))
+    driven.wait_for(all="ready")
+    driven.process.send_signal(signal.SIGHUP)
+    os.kill(driven.wait_for(part="a", phase="ready")["pid"], signal.SIGKILL)
+    wait_until(lambda: driven.phases("ready").count("a") == 2, 20)
+    assert driven.end() == 0
+
+
 @pytest.mark.parametrize("when", [0.0, 0.15, 0.4])
 def test_a_signal_while_it_starts_stops_everything(drive: Drive, tmp_path: Path, when: float) -> None:
     """SIGTERM before all is ready leaves nothing behind, whatever it interrupts."""
@@ -157,6 +167,8 @@ def test_output_goes_to_a_file_with_time_and_name(drive: Drive, tmp_path: Path) 
     wait_until(lambda: "one" in log.read_text(), 5)
     driven.end()
     lines = [line.partition("Z a | ")[2] for line in log.read_text().splitlines()]
+    assert next(line for line in lines if line.startswith("[")) == "[starting]"
+    lines = [line for line in lines if not line.startswith("[")]
     assert sorted("".join(lines)) == sorted("onetwohere")
 
 
