@@ -4,6 +4,7 @@ This loads MLflow and the models' own code; it runs only inside the evaluation p
 """
 
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,10 +167,13 @@ def _without_plots() -> Iterator[None]:
 
 def _source(location: str) -> DatasetSource:
     """Tell MLflow where the rows came from, where it knows such places."""
-    try:
-        return resolve_dataset_source(location)
-    except MlflowException:
-        return CodeDatasetSource(tags={"location": location})
+    with warnings.catch_warnings():
+        # for a local path it warns that two of its own classes would do, which nobody can act on
+        warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")
+        try:
+            return resolve_dataset_source(location)
+        except MlflowException:
+            return CodeDatasetSource(tags={"location": location})
 
 
 def _features(model: Any, frame: pd.DataFrame, target: str, named: str, source: str) -> list[str]:

@@ -1,0 +1,48 @@
+"""What people see of the gates: the HTML page and the description's block."""
+
+from mlflow_ext.domain.gates import Evidence, GateReport
+from mlflow_ext.domain.promotion import Promotion, PromotionState
+from mlflow_ext.gates import judge
+from mlflow_ext.policy import ModelPolicy
+from mlflow_ext.registry.gates_page import description_block, gates_page
+
+PROMOTION = Promotion(12, "wine <b>", 3, PromotionState.EVALUATING, "registry")
+POLICY = ModelPolicy.model_validate(
+    {"gates": [{"metric": "auc", "threshold": 0.5, "min_absolute_change": 0.01}, {"metric": "a|b", "threshold": 1}]}
+)
+EVIDENCE = Evidence(
+    candidate={"auc": 0.8, "a|b": -2.0, "log_loss": 0.25},
+    champion={"auc": 0.7, "a|b": 1.5},
+    champion_version=2,
+    rows=100,
+    dataset={"source": "<script>", "digest": "d1"},
+    run_id="run-1",
+)
+
+
+def test_the_page_has_every_number_and_stands_alone() -> None:
+    """Each gate with verdict, reason and bars; every metric; names escaped; nothing loaded from elsewhere."""
+    page = gates_page(PROMOTION, judge(POLICY, EVIDENCE), "It is rejected.")
+    for part in ("wine &lt;b&gt;", "&lt;script&gt;", "It is rejected.", "0.8", "0.71", "log_loss", "version 2"):
+        assert part in page
+    assert "<script" not in page
+    assert "src=" not in page
+    assert page.count("<rect") == 6
+    assert 'width="-' not in page
+
+
+def test_the_page_of_a_failure_has_no_gates() -> None:
+    """Where nothing could be measured the reason stands alone."""
+    page = gates_page(PROMOTION, GateReport((), failure="no evaluation data"), "It stays: no evaluation data")
+    assert "no evaluation data" in page
+    assert "error" in page
+
+
+def test_the_block_is_a_table_that_markdown_reads() -> None:
+    """One row a gate, pipes escaped, newlines gone."""
+    block = description_block(PROMOTION, judge(POLICY, EVIDENCE), "It is\nrejected.")
+    assert block.startswith("**Promotion 12: gates failed.** It is rejected.")
+    rows = [line for line in block.splitlines() if line.startswith("|")]
+    assert len(rows) == 4
+    assert "a\\|b" in rows[3]
+    assert "`run-1`" in block
