@@ -1,0 +1,258 @@
+"""Following the registry, on the in-memory twins of the ports and a loader that does as it is told."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from mlflow_ext.domain.serving import ServingPointer
+from mlflow_ext.domain.stages import ModelVersion, Stage
+from mlflow_ext.errors import UnavailableError, UnsafeModelError
+from mlflow_ext.lifecycle.reconcile import reconcile_pointer
+from mlflow_ext.testing.notifications import MemoryNotifications
+from mlflow_ext.testing.pointers import MemoryPointers
+from mlflow_ext.testing.registry import MemoryRegistry
+from serving import retries
+from serving.metrics import Metrics
+from serving.pool import LoadedVersion, Pool
+from serving.watcher import Watcher
+from tests.conftest import wait_until
+from tests.unit.serving.in_process import loaded
+
+
+@dataclass
+class Loads:
+    """A loader: fails for versions it is told to fail for, and waits where it is told to wait."""
+
+    failing: dict[int, Exception] = field(default_factory=dict)
+    held: dict[int, threading.Event] = field(default_factory=dict)
+    asked: list[int] = field(default_factory=list)
+
+    def load(self, version: ModelVersion) -> LoadedVersion:
+        """Load."""
+        self.asked.append(version.version)
+        if version.version in self.held:
+            self.held[version.version].wait(20)
+        if version.version in self.failing:
+            raise self.failing[version.version]
+        made = loaded(version.model, version.version)
+        return LoadedVersion(version.model, version.version, version.source, made.predictor, None)
+
+
+@dataclass
+class World:
+    """A registry, what follows it, and what came of it."""
+
+    registry: MemoryRegistry = field(default_factory=MemoryRegistry)
+    pointers: MemoryPointers = field(default_factory=MemoryPointers)
+    notifications: MemoryNotifications = field(default_factory=MemoryNotifications)
+    loads: Loads = field(default_factory=Loads)
+    pool: Pool = field(default_factory=Pool)
+    changes: list[None] = field(default_factory=list)
+    database_is_away: bool = False
+    keep_previous_s: float = 600.0
+    watcher: Watcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Put it together."""
+        self.watcher = Watcher(
+            pool=self.pool,
+            loader=self.loads,
+            view=self.registry,
+            follow=self._follow,
+            notifications=self.notifications,
+            metrics=Metrics(),
+            keep_previous_s=lambda model: self.keep_previous_s,
+            reconcile_s=30,
+            on_change=lambda: self.changes.append(None),
+        )
+
+    def _follow(self, model: str) -> ServingPointer | None:
+        if self.database_is_away:
+            raise UnavailableError("PostgreSQL does not answer")
+        return reconcile_pointer(model, self.registry, self.pointers, self.registry.log)
+
+    def stage(self, version: int, stage: Stage) -> None:
+        """Set a stage, as MLflow does, and notify."""
+        self.registry.set_stage("wine", version, stage)
+        self.notifications.notify("wine")
+
+    @property
+    def served(self) -> int | None:
+        """Which version answers."""
+        champion = self.pool.serving("wine")
+        return champion.loaded.version if champion else None
+
+    def wait_served(self, version: int | None) -> None:
+        """Wait until a version answers."""
+        wait_until(lambda: self.served == version, 10)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A world with three versions of a model, none in Production, and no watcher yet."""
+    made = World()
+    for _ in range(3):
+        made.registry.add("wine")
+    yield made
+    for held in made.loads.held.values():
+        held.set()
+    made.watcher.stop()
+
+
+def test_ready_when_production_is_loaded(world: World) -> None:
+    """Ready comes after the first look, once what is in Production is loaded, and not before."""
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.loads.held[1] = threading.Event()
+    world.watcher.start()
+    wait_until(lambda: world.loads.asked == [1], 10)
+    assert not world.watcher.is_ready
+    world.loads.held[1].set()
+    assert world.watcher.wait_ready(10)
+    assert world.served == 1
+
+
+def test_ready_when_production_cannot_be_loaded(world: World) -> None:
+    """A version that cannot be loaded does not keep the service from being ready for the others."""
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.loads.failing[1] = UnsafeModelError("it is broken")
+    world.watcher.start()
+    assert world.watcher.wait_ready(10)
+    assert world.served is None
+    assert world.pool.failures("wine")[1].reason == "it is broken"
+
+
+def test_a_flip_to_a_loaded_version_loads_nothing(world: World) -> None:
+    """A version loaded ahead in Staging answers with one assignment."""
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.watcher.start()
+    wait_until(lambda: world.pool.versions("wine") == [1, 2], 10)
+    world.stage(2, Stage.PRODUCTION)
+    world.wait_served(2)
+    world.stage(1, Stage.PRODUCTION)
+    world.wait_served(1)
+    assert sorted(world.loads.asked) == [1, 2]
+
+
+def test_the_old_version_answers_until_the_new_one_is_loaded(world: World) -> None:
+    """While a new Production version loads, and for ever when that fails, the old one answers."""
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.watcher.start()
+    world.wait_served(1)
+    world.loads.held[2] = threading.Event()
+    world.loads.failing[2] = UnsafeModelError("it is broken")
+    world.stage(2, Stage.PRODUCTION)
+    wait_until(lambda: 2 in world.loads.asked, 10)
+    assert world.served == 1
+    world.loads.held[2].set()
+    wait_until(lambda: 2 in world.pool.failures("wine"), 10)
+    assert world.served == 1
+    assert world.changes
+    world.stage(3, Stage.PRODUCTION)
+    world.wait_served(3)
+
+
+def test_a_load_in_progress_does_not_hold_up_other_models(world: World) -> None:
+    """While one model loads, a flip of another one is followed."""
+    world.registry.add("beer")
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.watcher.start()
+    world.wait_served(1)
+    world.loads.held[2] = threading.Event()
+    world.stage(2, Stage.PRODUCTION)
+    wait_until(lambda: 2 in world.loads.asked, 10)
+    world.registry.set_stage("beer", 1, Stage.PRODUCTION)
+    world.notifications.notify("beer")
+    wait_until(lambda: world.pool.serving("beer"), 10)
+    assert world.served == 1
+
+
+def test_an_outdated_load_is_not_served(world: World) -> None:
+    """A version whose load ends after Production moved on does not answer."""
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.watcher.start()
+    world.wait_served(1)
+    world.loads.held[2] = threading.Event()
+    world.stage(2, Stage.PRODUCTION)
+    wait_until(lambda: 2 in world.loads.asked, 10)
+    world.stage(3, Stage.PRODUCTION)
+    world.wait_served(3)
+    world.loads.held[2].set()
+    wait_until(lambda: world.pool.get("wine", 2) is not None, 10)
+    assert world.served == 3
+
+
+def test_loads_are_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load that failed for something passing is tried again by itself."""
+    monkeypatch.setattr(retries, "PASSING_S", (0.02, 0.1))
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.loads.failing[1] = UnavailableError("MLflow does not answer")
+    world.watcher.start()
+    wait_until(lambda: len(world.loads.asked) >= 3, 10)
+    assert world.served is None
+    del world.loads.failing[1]
+    world.wait_served(1)
+    assert world.pool.failures("wine") == {}
+
+
+def test_a_fresh_decision_tries_a_failed_version_at_once(world: World) -> None:
+    """A version that could not be loaded ahead is tried anew when it is put into Production."""
+    world.registry.set_stage("wine", 1, Stage.STAGING)
+    world.loads.failing[1] = UnsafeModelError("it is broken")
+    world.watcher.start()
+    wait_until(lambda: world.pool.failures("wine"), 10)
+    del world.loads.failing[1]
+    world.stage(1, Stage.PRODUCTION)
+    world.wait_served(1)
+
+
+def test_withdrawn_and_deleted(world: World) -> None:
+    """Nothing answers once nothing is in Production, and nothing stays loaded once the model is gone."""
+    world.keep_previous_s = 0.0
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.watcher.start()
+    world.wait_served(1)
+    world.stage(1, Stage.ARCHIVED)
+    world.wait_served(None)
+    wait_until(lambda: world.pool.versions("wine") == [], 10)
+    world.stage(2, Stage.PRODUCTION)
+    world.wait_served(2)
+    world.registry.kept.clear()
+    world.notifications.wake()
+    wait_until(lambda: not world.pool.knows("wine"), 10)
+    assert world.pool.versions("wine") == []
+
+
+def test_a_database_that_is_away_stops_nothing(world: World) -> None:
+    """While the database is away what is served goes on, and it is followed again afterwards."""
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.watcher.start()
+    world.wait_served(1)
+    world.database_is_away = True
+    world.stage(2, Stage.PRODUCTION)
+    world.notifications.wake()
+    assert world.served == 1
+    world.database_is_away = False
+    world.wait_served(2)
+
+
+def test_another_source_is_another_model(world: World) -> None:
+    """A version number that was deleted and given again with other files is loaded again."""
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.watcher.start()
+    world.wait_served(1)
+    world.registry.kept["wine", 1] = ModelVersion("wine", 1, Stage.PRODUCTION, source="models:/m-new")
+    world.notifications.notify("wine")
+    wait_until(lambda: (found := world.pool.serving("wine")) and found.loaded.source == "models:/m-new", 10)
+    assert world.loads.asked == [1, 1]
+
+
+def test_a_crash_in_a_loader_is_a_failure_like_others(world: World) -> None:
+    """A loader that breaks in an unforeseen way is recorded as a failure, not forgotten."""
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.loads.failing[1] = ZeroDivisionError("what")
+    world.watcher.start()
+    assert world.watcher.wait_ready(10)
+    assert "ZeroDivisionError" in world.pool.failures("wine")[1].reason
