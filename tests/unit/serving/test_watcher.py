@@ -51,7 +51,8 @@ class World:
     pool: Pool = field(default_factory=Pool)
     changes: list[None] = field(default_factory=list)
     database_is_away: bool = False
-    keep_previous_s: float = 600.0
+    # the twins' clock stands still, in the past
+    keep_previous_s: float = 1e9
     watcher: Watcher = field(init=False)
 
     def __post_init__(self) -> None:
