@@ -1,0 +1,5 @@
+"""Run the measurements that need nothing but this repository."""
+
+from benchmarks import flip_latency
+
+flip_latency.main()
