@@ -179,7 +179,7 @@ def flights_of(month: int) -> list[bytes]:
 @click.option("--dir", "directory", default=".mlflow-ext/demo", show_default=True, type=click.Path(path_type=Path))
 def main(exit_at_end: bool, rows_per_month: int, mlflow_port: int, serving_port: int, directory: Path) -> None:
     """Take a model through its life on the flights that left New York in 2013."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)
     sys.path.insert(0, str(ROOT / "projects" / MODEL))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()

@@ -9,7 +9,7 @@ from mlflow_ext.domain.drift import DriftCheck, DriftVerdict
 from mlflow_ext.domain.promotion import Promotion
 
 COLOURS = {"passed": "green", "failed": "red", "promoted": "green", "rejected": "red", "ok": "green", "drift": "red"}
-BAR = 20
+BAR = 10
 
 
 def heading(console: Console, number: int, text: str) -> None:

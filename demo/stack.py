@@ -19,6 +19,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 MODEL = "flights"
+RUN_OPTIONS = ("--env-manager", "local", "--experiment-name", MODEL)
 
 
 class DemoError(Exception):
@@ -63,7 +64,7 @@ class Stack:
     def project(self, entry_point: str, **parameters: object) -> None:
         """`mlflow run` the worked example from git."""
         given = [part for key, value in parameters.items() for part in ("-P", f"{key}={value}")]
-        self._run([str(BIN / "mlflow"), "run", project_uri(), "-e", entry_point, "--env-manager", "local", *given])
+        self._run([str(BIN / "mlflow"), "run", project_uri(), "-e", entry_point, *RUN_OPTIONS, *given])
 
     def _run(self, command: list[str]) -> str:
         result = subprocess.run(
@@ -126,7 +127,7 @@ def start(directory: Path, mlflow_port: int, serving_port: int) -> Stack:
 
 
 def _wait(process: subprocess.Popen[bytes], directory: Path, output: Path) -> dict[str, Any]:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     state = directory / "data" / "state.json"
     while time.monotonic() < end and process.poll() is None:
         with suppress(OSError, ValueError, httpx.TransportError):

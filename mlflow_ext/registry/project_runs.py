@@ -1,8 +1,10 @@
 """MLflow Projects that a retraining runs: the command line, and which version came of it."""
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, RunStatus, ViewType
@@ -47,7 +49,9 @@ class ProjectRuns:
 
     def environment(self, trigger_id: int) -> dict[str, str]:
         """Give what the project's process is told besides its parameters."""
-        return {"MLFLOW_TRACKING_URI": self.mlflow_url, TRIGGER_VARIABLE: str(trigger_id)}
+        # `--env-manager local` means this environment, also where it was never activated: `python` is looked up on PATH
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        return {"PATH": path, "MLFLOW_TRACKING_URI": self.mlflow_url, TRIGGER_VARIABLE: str(trigger_id)}
 
     def outcome(self, trigger_id: int, model: str) -> ModelVersion | None:
         """Find the newest version of the model that a run of this retraining registered."""
