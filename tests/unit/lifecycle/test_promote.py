@@ -1,105 +1,22 @@
 """A promotion's whole story on the in-memory twins: every way it can end, and every point at which a worker can die."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from mlflow_ext import gates
-from mlflow_ext.domain.promotion import Promotion, PromotionState
+from mlflow_ext.domain.promotion import PromotionState
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.errors import (
-    ConflictError,
     EvaluationCrashedError,
     EvaluationImpossibleError,
     GateRefusedError,
-    NotFoundError,
-    PromotionInProgressError,
     UnavailableError,
 )
-from mlflow_ext.lifecycle.open_promotions import end_overtaken, open_promotions
-from mlflow_ext.lifecycle.promote import MAX_CRASHES, Promoter
-from mlflow_ext.lifecycle.reconcile import agree_marks, reconcile_pointer
+from mlflow_ext.lifecycle.promote import MAX_CRASHES
 from mlflow_ext.lifecycle.request_promotion import request_promotion
-from mlflow_ext.lifecycle.roll_back import roll_back
 from mlflow_ext.policy import ModelPolicy
-from mlflow_ext.testing import MemoryPointers, MemoryPromotions, MemoryRegistry, MemoryResults, ScriptedEvaluator
-from mlflow_ext.testing.promotions import PromotionShelf
-
-POLICY = ModelPolicy.model_validate({"gates": [{"metric": "auc", "threshold": 0.5, "min_absolute_change": 0.0}]})
-
-
-class World:
-    """Registry, store and one worker; `killed()` gives another worker after the first one's death."""
-
-    def __init__(self, policy: ModelPolicy = POLICY) -> None:
-        self.registry = MemoryRegistry()
-        self.pointers = MemoryPointers(clock=self.registry.log.clock)
-        self.shelf = PromotionShelf(now=self.registry.log.clock.now)
-        self.evaluator = ScriptedEvaluator({1: {"auc": 0.6}, 2: {"auc": 0.7}, 3: {"auc": 0.4}})
-        self.results = MemoryResults()
-        self.policy = policy
-        self.workers = 0
-        self.promotions = self.killed()
-
-    def killed(self) -> MemoryPromotions:
-        """Let the lease run out and start another worker."""
-        self.registry.log.clock.advance(60)
-        self.workers += 1
-        self.promotions = MemoryPromotions(self.shelf, owner=f"worker {self.workers}")
-        return self.promotions
-
-    def settle(self, model: str) -> None:
-        """Bring marks and pointer along."""
-        agree_marks(model, self.registry, self.registry.log, self.pointers, self.registry)
-        reconcile_pointer(model, self.registry, self.pointers, self.registry.log)
-
-    def look(self) -> list[Promotion]:
-        """What a worker does on a notification."""
-        self.registry.log.clock.advance(1)
-        self.settle("wine")
-        end_overtaken("wine", self.registry, self.registry.log, self.promotions)
-        return open_promotions("wine", self.registry, self.registry.log, self.promotions)
-
-    def promoter(self) -> Promoter:
-        """The use case on the twins."""
-        return Promoter(
-            view=self.registry,
-            events=self.registry.log,
-            registry=self.registry,
-            promotions=self.promotions,
-            evaluator=self.evaluator,
-            results=self.results,
-            judge=gates.judge,
-            policy=lambda _: self.policy,
-            flipped=self.settle,
-        )
-
-    def work(self, cancelled: Callable[[], bool] = lambda: False) -> Promotion:
-        """Look, claim, and bring the promotion as far as it goes."""
-        self.look()
-        claimed = self.promotions.claim()
-        assert claimed is not None
-        return self.promoter().advance(claimed, cancelled)
-
-    def stages(self) -> list[str]:
-        """Stage of each version, from the first."""
-        return [one.stage.value for one in reversed(self.registry.versions("wine"))]
-
-
-@pytest.fixture
-def world() -> World:
-    """Version 1 in Production, versions 2 (better) and 3 (worse) registered."""
-    return with_versions(World())
-
-
-def with_versions(world: World) -> World:
-    """Register three versions; the first is in Production."""
-    for _ in range(3):
-        world.registry.add("wine")
-    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
-    world.look()
-    return world
+from mlflow_ext.testing import MemoryPromotions, MemoryRegistry, MemoryResults, ScriptedEvaluator
+from tests.unit.lifecycle.world import POLICY, World, with_versions
 
 
 def test_a_better_version_goes_to_production(world: World) -> None:
@@ -378,61 +295,3 @@ def test_a_deleted_version_ends_its_promotion(world: World) -> None:
     world.look()
     [ended] = world.promotions.find("wine")
     assert (ended.state, "deleted" in ended.reason) == (PromotionState.SUPERSEDED, True)
-
-
-def test_asking_by_command(world: World) -> None:
-    """Unknown versions, versions in Production and open promotions are answered clearly."""
-
-    def ask(version: int, *, dry_run: bool = False, cause: str = "cli:1") -> Promotion:
-        return request_promotion(
-            "wine", version, world.registry, world.promotions, source="cli", cause=cause, dry_run=dry_run
-        )
-
-    with pytest.raises(NotFoundError, match="no version 9; its versions are 3, 2, 1"):
-        ask(9)
-    with pytest.raises(ConflictError, match="in Production already"):
-        ask(1)
-    first = ask(2)
-    assert ask(2, cause="cli:2") == first
-    with pytest.raises(PromotionInProgressError):
-        ask(2, cause="cli:3", dry_run=True)
-    assert world.work().state is PromotionState.PROMOTED
-
-
-def back(world: World) -> int:
-    """Roll back, a second later; gives the version that is in Production then."""
-    world.registry.log.clock.advance(1)
-    done = roll_back(
-        "wine", world.registry, world.promotions, world.pointers, world.registry, world.settle, requested_by="ana"
-    )
-    return done.to_version
-
-
-def test_rollback_returns_to_the_version_served_before_and_never_to_a_bad_one(world: World) -> None:
-    """The bad version's promotion says rolled back; a second rollback does not bring it back."""
-    world.registry.set_stage("wine", 2, Stage.STAGING)
-    promoted = world.work()
-    assert back(world) == 1
-    assert world.stages() == ["Production", "Archived", "None"]
-    rolled = world.promotions.get(promoted.id)
-    assert (rolled.state, rolled.reason) == (PromotionState.ROLLED_BACK, "rolled back to version 1 by ana")
-    with pytest.raises(ConflictError, match="no earlier good version"):
-        back(world)
-    assert world.look() == []
-
-
-def test_a_version_rolled_back_can_be_promoted_again(world: World) -> None:
-    """A new promotion clears the mark of the rollback."""
-    world.registry.set_stage("wine", 2, Stage.STAGING)
-    world.work()
-    back(world)
-    world.look()
-    world.registry.set_stage("wine", 2, Stage.STAGING)
-    assert world.work().state is PromotionState.PROMOTED
-    assert "mlflow_ext.rolled_back" not in world.registry.version("wine", 2).tags
-
-
-def test_rollback_of_an_unknown_model(world: World) -> None:
-    """It says that there is none."""
-    with pytest.raises(NotFoundError):
-        roll_back("beer", world.registry, world.promotions, world.pointers, world.registry, world.settle)
