@@ -39,7 +39,7 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     is_ready: Callable[[], bool] = _always
-    ready_within_s: float = 120.0
+    ready_within_s: float = 180.0
     prepare: Callable[[], object] = _nothing
     stop_signal: signal.Signals = signal.SIGTERM
     stop_within_s: float = 20.0

@@ -94,7 +94,6 @@ def _our_parts(settings: Settings) -> list[Part]:
             environment=ours | mlflow_server.environment(settings),
             without=mlflow_server.CLIENT_VARIABLES,
             is_ready=lambda: check_mlflow(settings.mlflow_url).ok,
-            ready_within_s=180.0,
         ),
         Part(
             name="serving",

@@ -18,7 +18,7 @@ from mlflow_ext import running
 from mlflow_ext.config import normalise_database_url
 from mlflow_ext.supervisor import leftovers
 
-READY_S = 180.0
+READY_S = 270.0
 
 
 @dataclass

@@ -153,7 +153,7 @@ class Machine:
             if name in paths:
                 # a check is a process of its own: not worth asking before anything answers
                 url = f"http://127.0.0.1:{self.ports[name]}{paths[name]}"
-                wait_until(lambda: process.poll() is not None or answers(url), 120, log.read_text)
+                wait_until(lambda: process.poll() is not None or answers(url), 180, log.read_text)
             wait_until(lambda: process.poll() is None and self.run(name, check).returncode == 0, 120, log.read_text)
             yield
         finally:
@@ -166,6 +166,7 @@ class Machine:
         return home
 
 
+@pytest.mark.timeout(600)  # three services that import MLflow, one after the other
 def test_every_service_runs_and_passes_its_health_check(tmp_path: Path, empty_database_url: str) -> None:
     """Each service's exact command and environment, as processes here: migration, MLflow, serving, drift."""
     machine = Machine(tmp_path, empty_database_url)

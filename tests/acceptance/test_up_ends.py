@@ -31,6 +31,7 @@ def is_registered(up: Up, name: str) -> bool:
     return httpx.get(url, params={"name": name}, timeout=30).status_code == 200
 
 
+@pytest.mark.timeout(900)  # three starts of everything
 def test_it_recovers_from_kill_9_and_ends_without_a_trace(start_up: Start) -> None:
     """After kill -9 of `up` alone, and of its whole tree, the next `up` has the data; Ctrl-C leaves nothing running."""
     up = start_up().wait_ready()
