@@ -202,6 +202,8 @@ def main() -> None:
     arguments.add_argument("--data-dir", type=Path, help="of a platform that runs already")
     arguments.add_argument("--json", type=Path, help="write the figures there as well")
     given = arguments.parse_args()
+    # the platform that was started is stopped whatever ends this program
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with platform_running(given.data_dir) as urls:
         figures = measure(urls, given.flips, given.clients, given.pause_s)
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"

@@ -88,4 +88,6 @@ def routes(parts: Parts) -> APIRouter:
 
 def header_text(text: str) -> str:
     """Write a name so that a header can carry it: percent-encoded where it is not printable ASCII."""
-    return quote(text, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~") if not text.isascii() or "%" in text else text
+    if text.isascii() and text.isprintable() and "%" not in text:
+        return text
+    return quote(text, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")

@@ -58,8 +58,13 @@ class Service:
 
     def scoring_pids(self) -> list[int]:
         """Give the scoring processes."""
-        children = psutil.Process(self.process.pid).children()
-        return [child.pid for child in children if "serving.process" in child.cmdline()]
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            # one that was killed stays in the list until its parent has noticed
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "serving.process" in child.cmdline():
+                    found.append(child.pid)
+        return found
 
     def records(self) -> list[PredictionRecord]:
         """Give everything in the prediction log."""

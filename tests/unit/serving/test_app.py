@@ -228,7 +228,7 @@ def test_the_api_is_described(scoring: App) -> None:
     assert scoring.client.get("/docs").status_code == 200
 
 
-@pytest.mark.parametrize("name", ["née", "a b", "100%", "日本", "x.y", "q?#&"])
+@pytest.mark.parametrize("name", ["née", "a b", "100%", "日本", "x.y", "q?#&", "line\nbreak\r\nX-Evil: 1"])
 def test_names_in_headers_can_be_read_back(tmp_path: Path, name: str) -> None:
     """A name that a header cannot hold is percent-encoded in it."""
     from urllib.parse import quote
