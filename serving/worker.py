@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 from mlflow_ext import gates
@@ -32,6 +33,7 @@ _LOOK_FOR_WORK_S = 2.0
 """At most this long after a lease ended its promotion is taken over."""
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 30.0
 _STOP_WITHIN_S = 15.0
+_LOOK_FOR_SIGNALS_S = 0.1
 
 
 class Worker:
@@ -140,8 +142,6 @@ def run(settings: Settings) -> None:
             flipped=parts.settle,
         )
         worker = Worker(parts, promoter, notifications, settings)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: worker.stop())
         failures = _run_threads(
             worker, [worker.follow, worker.work, lambda: _tell_alive(Replicas(found.engine), name, worker)]
         )
@@ -153,6 +153,10 @@ def run(settings: Settings) -> None:
 def _run_threads(worker: Worker, loops: list[Callable[[], None]]) -> list[BaseException]:
     """Run the loops until they end; one that breaks stops the others, so that a supervisor starts us anew."""
     failures: list[BaseException] = []
+    signals: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # a handler may interrupt this very thread inside a lock, so it only notes the signal
+        signal.signal(number, lambda number, _: signals.append(number))
 
     def guarded(loop: Callable[[], None]) -> None:
         try:
@@ -167,8 +171,9 @@ def _run_threads(worker: Worker, loops: list[Callable[[], None]]) -> list[BaseEx
     for thread in threads:
         thread.start()
     _log.info("promotion_worker_started")
-    while not worker.stopping.wait(0.5):
-        pass
+    while not signals and not worker.stopping.is_set():
+        time.sleep(_LOOK_FOR_SIGNALS_S)
+    worker.stop()
     for thread in threads:
         thread.join(_STOP_WITHIN_S)
     _log.info("promotion_worker_stopped")
