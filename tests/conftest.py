@@ -108,7 +108,7 @@ def mlflow_url(mlflow_database_url: str, tmp_path_factory: pytest.TempPathFactor
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: answers(f"{url}/health"), 60, lambda: (directory / "server.log").read_text())
+        wait_until(lambda: answers(f"{url}/health"), 150, lambda: (directory / "server.log").read_text())
         yield url
     finally:
         os.killpg(process.pid, 15)
