@@ -18,6 +18,12 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    # MLflow's runners of evaluation jobs for language models: seven processes that a model of flights does not need
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
 MODEL = "flights"
 RUN_OPTIONS = ("--env-manager", "local", "--experiment-name", MODEL)
 
@@ -53,8 +59,8 @@ class Stack:
             **os.environ,
             "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
             "MLFLOW_TRACKING_URI": self.mlflow_url,
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "GIT_PYTHON_REFRESH": "quiet",
+            "MLFLOW_EXT_DATA_DIR": str(self.directory / "data"),
+            **QUIET,
         }
 
     def command(self, *arguments: str) -> str:
@@ -113,7 +119,7 @@ def start(directory: Path, mlflow_port: int, serving_port: int) -> Stack:
             stdin=subprocess.DEVNULL,
             cwd=directory,
             start_new_session=True,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_EXT_DATA_DIR": str(directory / "data")},
+            env={**os.environ, **QUIET},
         )
     state = _wait(process, directory, output)
     return Stack(
