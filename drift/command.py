@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 
 
-class IsoTime(click.ParamType):
+class IsoTime(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
     """A time in ISO 8601; UTC where it names no zone."""
 
     name = "time"

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from sklearn import metrics
 
 CUT = 0.5
 """A probability from here on counts as class 1."""
@@ -42,6 +41,8 @@ def _regression(truth: "pd.Series[Any]", answers: pd.DataFrame) -> dict[str, flo
         return {}
     given = pd.to_numeric(answers["prediction"], errors="coerce")
     actual = pd.to_numeric(truth, errors="coerce")
+    from sklearn import metrics
+
     both = (np.isfinite(given) & np.isfinite(actual)).to_numpy()
     if not both.any():
         return {}
@@ -56,6 +57,8 @@ def _regression(truth: "pd.Series[Any]", answers: pd.DataFrame) -> dict[str, flo
 
 
 def _classification(truth: "pd.Series[Any]", answers: pd.DataFrame) -> dict[str, float]:
+    from sklearn import metrics
+
     actual = truth.map(_class)
     scores, given = _scores(answers)
     measured: dict[str, float] = {}

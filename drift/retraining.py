@@ -29,6 +29,8 @@ from mlflow_ext.store.segments import Segments
 
 _log = logging.getLogger(__name__)
 
+LOOK_S = 1.0
+"""How often the project's process is looked at."""
 MOST_ATTEMPTS = 8
 """When MLflow or PostgreSQL do not answer so many times in a row (some minutes), a retraining is given up."""
 TAIL_CHARACTERS = 3_000
@@ -117,7 +119,8 @@ class Executor:
         served = None
         if pointer is not None and pointer.version is not None:
             served = self.runs.view.version(one.model, pointer.version)
-        command = self.runs.command(policy.retraining, self._parameters(one, policy), served)
+        command = self.runs.command(one.id, one.model, policy.retraining, self._parameters(one, policy))
+        command += self.runs.in_experiment_of(served)
         log = self.data_dir / "logs" / f"retraining-{one.id}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
@@ -129,15 +132,24 @@ class Executor:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **self.runs.environment(one.id)},
             )
+            marked = False
             while process.poll() is None:
-                if lost.wait(0.2):
+                if lost.wait(LOOK_S):
                     process.terminate()
                     raise ConflictError(f"retraining {one.id} was taken over by another worker")
+                marked = marked or self._marked(one)
         if process.returncode != 0:
             with log.open("rb") as written:
                 written.seek(begin)
                 tail = written.read().decode("utf-8", "replace")[-TAIL_CHARACTERS:]
             raise MlflowExtError(f"the project ended with status {process.returncode}; see {log}\n{tail}")
+
+    def _marked(self, one: Retraining) -> bool:
+        try:
+            return self.runs.mark(one.id, one.model)
+        except UnavailableError:
+            # the project runs on; its run is marked at the end
+            return False
 
     def _parameters(self, one: Retraining, policy: ModelPolicy) -> dict[str, str]:
         given = policy.retraining.parameters

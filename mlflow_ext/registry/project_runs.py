@@ -33,28 +33,48 @@ class ProjectRuns:
     mlflow_url: str
 
     def command(
-        self, policy: RetrainingPolicy, parameters: Mapping[str, str], served: ModelVersion | None
+        self, trigger_id: int, model: str, policy: RetrainingPolicy, parameters: Mapping[str, str]
     ) -> list[str]:
-        """Write the command line; the run goes where the run of the served version went."""
+        """Write the command line."""
         command = [sys.executable, "-P", "-m", "mlflow", "run", policy.project or "", "-e", policy.entry_point]
-        command += ["--env-manager", policy.env_manager]
+        command += ["--env-manager", policy.env_manager, "--run-name", _run_name(trigger_id, model)]
         if policy.version is not None:
             command += ["-v", policy.version]
-        if served is not None and served.run_id is not None:
-            with translated():
-                command += ["--experiment-id", self.client.get_run(served.run_id).info.experiment_id]
         for name, value in parameters.items():
             command += ["-P", f"{name}={value}"]
         return command
 
     def environment(self, trigger_id: int) -> dict[str, str]:
-        """Give what the project's process is told besides its parameters."""
-        # `--env-manager local` means this environment, also where it was never activated: `python` is looked up on PATH
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        return {"PATH": path, "MLFLOW_TRACKING_URI": self.mlflow_url, TRIGGER_VARIABLE: str(trigger_id)}
+        """Give what the project's process is told besides its parameters.
+
+        With `--env-manager local` a project's `python` is the first one on PATH: that has to be this environment's.
+        """
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        return {"MLFLOW_TRACKING_URI": self.mlflow_url, TRIGGER_VARIABLE: str(trigger_id), "PATH": path}
+
+    def in_experiment_of(self, served: ModelVersion | None) -> list[str]:
+        """Give the part of the command line that puts the run where the run of the served version is."""
+        if served is None or served.run_id is None:
+            return []
+        with translated():
+            return ["--experiment-id", self.client.get_run(served.run_id).info.experiment_id]
+
+    def mark(self, trigger_id: int, model: str) -> bool:
+        """Tag the run that the command made with the trigger; False while there is none.
+
+        `mlflow run` asks no run context provider, so the run is known by its name until it has its tag. Runs that the
+        project starts besides have the tag from the provider.
+        """
+        found = self._search(f"attributes.run_name = '{_run_name(trigger_id, model)}'")
+        for run in found:
+            if RUN_TAG not in run.data.tags:
+                with translated():
+                    self.client.set_tag(run.info.run_id, RUN_TAG, str(trigger_id))
+        return any(run.info.status in _UNFINISHED for run in found)
 
     def outcome(self, trigger_id: int, model: str) -> ModelVersion | None:
         """Find the newest version of the model that a run of this retraining registered."""
+        self.mark(trigger_id, model)
         runs = {run.info.run_id for run in self._runs(trigger_id)}
         return next((version for version in self.view.versions(model) if version.run_id in runs), None)
 
@@ -66,12 +86,16 @@ class ProjectRuns:
                     self.client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
 
     def _runs(self, trigger_id: int) -> list[Run]:
+        return self._search(f"tags.`{RUN_TAG}` = '{trigger_id}'")
+
+    def _search(self, condition: str) -> list[Run]:
         with translated():
             experiments = [one.experiment_id for one in _every_experiment(self.client)]
-            found = self.client.search_runs(
-                experiments, f"tags.`{RUN_TAG}` = '{trigger_id}'", ViewType.ACTIVE_ONLY, max_results=100
-            )
-            return list(found)
+            return list(self.client.search_runs(experiments, condition, ViewType.ACTIVE_ONLY, max_results=100))
+
+
+def _run_name(trigger_id: int, model: str) -> str:
+    return f"retraining {trigger_id} of {model}".replace("'", "_")
 
 
 def _every_experiment(client: MlflowClient) -> list[Experiment]:
