@@ -58,11 +58,17 @@ def _project() -> dict[str, str]:
     file = next((path for path in (Path("MLproject"), _code_directory() / "MLproject") if path.is_file()), None)
     if file is None or file.stat().st_size > _LONGEST_PROJECT_BYTES:
         return {}
+    name = _project_name(str(file.resolve()), file.stat().st_mtime_ns)
+    return {PROJECT: name} if name else {}
+
+
+@lru_cache(maxsize=64)
+def _project_name(file: str, changed: int) -> str | None:
     import yaml
 
-    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     name = document.get("name") if isinstance(document, dict) else None
-    return {PROJECT: str(name)} if name else {}
+    return str(name) if name else None
 
 
 def _notebook() -> dict[str, str]:
