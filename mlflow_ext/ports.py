@@ -131,6 +131,16 @@ class Pointers(Protocol):
         """
         ...
 
+    def hold(self, model: str) -> AbstractContextManager[None]:
+        """Let one process at a time bring this model's marks into agreement; others wait.
+
+        Moving marks and pointers stays free for everybody.
+
+        Raises:
+            UnavailableError: Somebody else held it for too long.
+        """
+        ...
+
 
 class Promotions(Protocol):
     """The promotions and their story (adapter: `store/promotions.py`)."""

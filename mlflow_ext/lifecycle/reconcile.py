@@ -59,10 +59,16 @@ def agree_marks(
         What was changed in MLflow; empty when all marks agreed.
 
     Raises:
-        UnavailableError: MLflow or the database does not answer.
+        UnavailableError: MLflow or the database does not answer, or another agreement takes too long.
         GateRefusedError: MLflow's server refused a change.
         NotFoundError: A version vanished meanwhile; the next call sees it.
     """
+    # two agreements at once would take each other's writes for a person's
+    with pointers.hold(model):
+        return _agree(model, view, events, pointers, registry)
+
+
+def _agree(model: str, view: RegistryView, events: EventLog, pointers: Pointers, registry: Registry) -> list[Change]:
     done: list[Change] = []
     for _ in range(_ROUNDS):
         pointer = pointers.get(model)

@@ -3,9 +3,11 @@
 Which version a pointer should name is decided in `lifecycle/reconcile.py`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, func, select, update
+from sqlalchemy import Engine, RowMapping, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.serving import ServingPointer
@@ -60,6 +62,21 @@ class SqlPointers:
                 )
             connection.execute(select(func.pg_notify(CHANNEL, model[:_PAYLOAD_CHARACTERS])))
             return _pointer(row)
+
+    @contextmanager
+    def hold(self, model: str) -> Iterator[None]:
+        """Let one process at a time bring this model's marks into agreement.
+
+        The lock is the connection's: kill -9 gives it back at once, a stopped process loses it after a minute.
+
+        Raises:
+            UnavailableError: Somebody else held it for longer than 10 s, or the database does not answer.
+        """
+        name = f"mlflow_ext/agreement/{self._workspace}/{model}"
+        with translated(), self._engine.connect() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+            yield
 
     def _first(self, model: str, version: int | None, reason: str) -> Any:
         return (

@@ -1,6 +1,9 @@
 """The twin of `store/pointers.py`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import RLock
 
 from mlflow_ext.domain.serving import ServingPointer
 from mlflow_ext.errors import ConflictError
@@ -13,6 +16,7 @@ class MemoryPointers:
 
     clock: MemoryClock = field(default_factory=MemoryClock)
     kept: dict[str, ServingPointer] = field(default_factory=dict)
+    held: RLock = field(default_factory=RLock)
 
     def all(self) -> list[ServingPointer]:
         """Give every pointer, by model name."""
@@ -21,6 +25,12 @@ class MemoryPointers:
     def get(self, model: str) -> ServingPointer | None:
         """Give one model's pointer."""
         return self.kept.get(model)
+
+    @contextmanager
+    def hold(self, model: str) -> Iterator[None]:
+        """Let one thread at a time bring marks into agreement."""
+        with self.held:
+            yield
 
     def move(self, model: str, version: int | None, *, seen_generation: int, reason: str) -> ServingPointer:
         """Compare-and-set."""

@@ -25,7 +25,8 @@ def parts(request: pytest.FixtureRequest) -> Iterator[Parts]:
         yield twin.log, twin
         return
     engine: Engine = request.getfixturevalue("engine")
-    client = MlflowClient(engine.url.render_as_string(hide_password=False))
+    url = engine.url.render_as_string(hide_password=False)
+    client = MlflowClient(url, url)
     client.create_registered_model("wine")
     for _ in range(2):
         client.create_model_version("wine", "s3://bucket/model")

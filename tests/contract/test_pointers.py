@@ -62,3 +62,23 @@ def test_one_of_many_concurrent_moves_wins(engine: Engine) -> None:
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["conflict"] * 7 + ["moved"]
+
+
+def test_one_at_a_time_holds_a_model(pointers: Pointers) -> None:
+    """A second holder waits for the first; another model is free, and so are moves."""
+    order: list[str] = []
+    entered = threading.Event()
+
+    def second() -> None:
+        entered.set()
+        with pointers.hold("wine"):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with pointers.hold("wine"):
+        thread.start()
+        entered.wait()
+        pointers.move("wine", 1, seen_generation=0, reason="test")
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]

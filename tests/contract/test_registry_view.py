@@ -24,7 +24,8 @@ def parts(request: pytest.FixtureRequest) -> Iterator[Parts]:
         yield twin, twin, lambda model: twin.add(model).version
         return
     engine: Engine = request.getfixturevalue("engine")
-    client = MlflowClient(engine.url.render_as_string(hide_password=False))
+    url = engine.url.render_as_string(hide_password=False)
+    client = MlflowClient(url, url)
 
     def register(model: str) -> int:
         if not client.search_registered_models(f"name = '{model}'"):

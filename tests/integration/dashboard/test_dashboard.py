@@ -165,7 +165,7 @@ def test_a_server_without_our_tables_starts_says_so_and_works(bare_server: tuple
 
     url, log = bare_server
     assert "run `mlflow-ext db upgrade`. MLflow itself is not affected." in log.read_text()
-    client = MlflowClient(url)
+    client = MlflowClient(url, url)
     client.create_registered_model("wine")
     client.create_model_version("wine", "s3://bucket/model")
     moved = httpx.post(

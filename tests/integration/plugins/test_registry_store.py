@@ -79,7 +79,9 @@ def test_every_call_on_the_server_answers_as_on_mlflows(
 ) -> None:
     """The same over HTTP: MLflow's server with its own store, and `mlflow server --app-name mlflow-ext`."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    assert play(MlflowClient(mlflow_url), "conversation_") == play(MlflowClient(stock_url), "conversation_")
+    assert play(MlflowClient(mlflow_url, mlflow_url), "conversation_") == play(
+        MlflowClient(stock_url, stock_url), "conversation_"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["postgresql://", "postgresql+psycopg2://"])
@@ -158,7 +160,7 @@ def test_200_races_leave_exactly_one_production(database_url: str, engine: Engin
 def test_races_through_the_server_leave_exactly_one_production(mlflow_url: str, mlflow_database_url: str) -> None:
     """The same as the registry UI calls it, half of the callers asking for archiving."""
     model = "raced_over_http"
-    client = MlflowClient(mlflow_url)
+    client = MlflowClient(mlflow_url, mlflow_url)
     client.create_registered_model(model)
     for _ in range(2):
         client.create_model_version(model, "s3://bucket/model")

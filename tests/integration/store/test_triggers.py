@@ -19,7 +19,8 @@ from mlflow_ext.store.triggers import triggers_installed
 @pytest.fixture
 def client(engine: Engine) -> MlflowClient:
     """MLflow's client on the test's database, with model `wine`, version 1 in Production by every mark."""
-    client = MlflowClient(engine.url.render_as_string(hide_password=False))
+    url = engine.url.render_as_string(hide_password=False)
+    client = MlflowClient(url, url)
     client.create_registered_model("wine")
     client.create_model_version("wine", "s3://bucket/model")
     MlflowRegistry(client).set_stage("wine", 1, Stage.PRODUCTION)
