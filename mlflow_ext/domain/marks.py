@@ -43,14 +43,12 @@ class Change:
         version: Version it is moved on, or moved to, or taken from.
         key: Alias or tag key; empty for the stage.
         value: New stage, tag value or version of an alias; `None` removes it.
-        archives: Versions that leave Production by the same transition.
     """
 
     mark: Mark
     version: int
     key: str
     value: str | None
-    archives: tuple[int, ...] = ()
 
 
 def weigh(versions: Sequence[ModelVersion], moves: Sequence[RegistryEvent], pointer: ServingPointer | None) -> Standing:
@@ -88,9 +86,9 @@ def _stage_changes(versions: Sequence[ModelVersion], standing: Standing) -> list
     found = []
     production = standing.production
     if production is not None and now[production] is not Stage.PRODUCTION:
-        archived = tuple(sorted(version for version, stage in now.items() if stage is Stage.PRODUCTION))
-        found.append(Change(Mark.STAGE, production, "", Stage.PRODUCTION.value, archived))
-        now.update(dict.fromkeys(archived, Stage.ARCHIVED))
+        found.append(Change(Mark.STAGE, production, "", Stage.PRODUCTION.value))
+        # the same transition archives whatever was there
+        now = {version: Stage.ARCHIVED if stage is Stage.PRODUCTION else stage for version, stage in now.items()}
         now[production] = Stage.PRODUCTION
     return found + [
         Change(Mark.STAGE, version, "", standing.stages[version].value)

@@ -70,17 +70,20 @@ def agree_marks(
 
 def _agree(model: str, view: RegistryView, events: EventLog, pointers: Pointers, registry: Registry) -> list[Change]:
     done: list[Change] = []
+    ours: set[int] = set()
     for _ in range(_ROUNDS):
         pointer = pointers.get(model)
         versions, moves = _look(model, view, events)
-        foreign = _without_ours(moves, done)
+        foreign = [move for move in moves if move.id not in ours]
         todo = changes(versions, weigh(versions, foreign, pointer))
         if not todo:
             break
         for change in todo:
-            if _without_ours(events.latest(model), done) != foreign:
+            before = events.latest(model)
+            if [move for move in before if move.id not in ours] != foreign:
                 break  # somebody moved a mark since we decided: decide again
             _apply(registry, model, change)
+            ours |= _caused(change, before, events.latest(model))
             done.append(change)
             _log.info(
                 "mark_agreed model=%s version=%s mark=%s key=%s value=%s",
@@ -101,31 +104,22 @@ def _look(model: str, view: RegistryView, events: EventLog) -> tuple[list[ModelV
     return versions, moves
 
 
-def _without_ours(moves: list[RegistryEvent], done: list[Change]) -> list[RegistryEvent]:
-    """Leave out the events that our own writes caused: for each write the newest one that fits."""
-    ours = [trace for change in done for trace in _traces(change)]
-    rest = []
-    for move in moves:
-        about = None if move.kind is RegistryEventKind.ALIAS else move.version
-        trace = (move.kind, move.key, about, move.new)
-        if trace in ours:
-            ours.remove(trace)
-        else:
-            rest.append(move)
-    return rest
+def _caused(change: Change, before: list[RegistryEvent], after: list[RegistryEvent]) -> set[int]:
+    """Find the events that our own write left behind: of the new ones the oldest that fits it.
+
+    A transition to Production archives what is there then, which need not be what was there when we decided.
+    """
+    known = {move.id for move in before}
+    fresh = [move for move in reversed(after) if move.id not in known]
+    found = {next((move.id for move in fresh if _fits(move, change)), 0)}
+    if change.mark is Mark.STAGE and change.value == Stage.PRODUCTION:
+        found |= {move.id for move in fresh if move.kind is RegistryEventKind.STAGE and move.new == Stage.ARCHIVED}
+    return found
 
 
-_Trace = tuple[RegistryEventKind, str, int | None, str | None]
-
-
-def _traces(change: Change) -> list[_Trace]:
-    """Say which events a change leaves behind."""
-    if change.mark is Mark.ALIAS:
-        return [(RegistryEventKind.ALIAS, change.key, None, change.value)]
-    if change.mark is Mark.TAG:
-        return [(RegistryEventKind.TAG, change.key, change.version, change.value)]
-    archived = [(RegistryEventKind.STAGE, "", version, Stage.ARCHIVED.value) for version in change.archives]
-    return [(RegistryEventKind.STAGE, "", change.version, change.value), *archived]
+def _fits(move: RegistryEvent, change: Change) -> bool:
+    about = change.mark is Mark.ALIAS or move.version == change.version
+    return about and (move.kind.value, move.key, move.new) == (change.mark.value, change.key, change.value)
 
 
 def _apply(registry: Registry, model: str, change: Change) -> None:

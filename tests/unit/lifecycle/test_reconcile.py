@@ -1,9 +1,7 @@
 """Agreement of marks and the pointer, over random moves of marks on the twins."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -146,35 +144,45 @@ def test_without_events_the_pointer_follows_and_does_not_swing() -> None:
     assert world.agree() == 0
 
 
-@pytest.mark.parametrize("when", range(1, 9))
-def test_a_person_who_moves_a_mark_during_agreement_wins(when: int) -> None:
-    """The alias is moved on between any two writes of the agreement: the person's word stands."""
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(moves, max_size=6),
+    st.dictionaries(st.integers(1, 12), st.tuples(st.sampled_from(["stage", "alias", "tag"]), numbers), max_size=4),
+)
+def test_a_person_who_moves_marks_during_agreement_wins(
+    sequence: list[tuple[str, int | None, str | None]], interruptions: dict[int, tuple[str, int]]
+) -> None:
+    """Marks are moved to Production right before writes of the agreement, after its last look: the last one stands."""
     world = World()
-    world.move(("stage", 1, "Production"))
-    world.agree()
-    world.move(("stage", 2, "Production"))
-    between = Interrupting(world, when, lambda: world.move(("alias", 3, "production")))
+    for move in sequence:
+        world.move(move)
+    world.move(("stage", 1, "None"))
+    between = Interrupting(world, interruptions)
     agree_marks(MODEL, world.registry, world.registry.log, world.pointers, between)
-    if between.interrupted:
-        assert world.production() == [{3}] * 3
-    else:
-        assert world.production() == [{2}] * 3
+    world.agree()
+    by_stage, by_alias, by_tag = world.production()
+    assert by_stage == by_alias == by_tag
+    if between.last is not None:
+        assert by_stage == {between.last}
 
 
 class Interrupting:
-    """A registry that lets somebody else act right before one of its writes."""
+    """A registry that lets somebody else put a version into Production right before some of its writes."""
 
-    def __init__(self, world: World, when: int, act: Callable[[], None]) -> None:
+    def __init__(self, world: World, interruptions: dict[int, tuple[str, int]]) -> None:
         self._world = world
-        self._left = when
-        self._act = act
-        self.interrupted = False
+        self._interruptions = interruptions
+        self._writes = 0
+        self.last: int | None = None
 
     def __getattr__(self, name: str) -> object:
-        self._left -= 1
-        if self._left == 0:
-            self.interrupted = True
-            self._act()
+        self._writes += 1
+        if self._writes in self._interruptions:
+            kind, version = self._interruptions[self._writes]
+            before = len(self._world.registry.log.events)
+            self._world.move((kind, version, "production" if kind == "alias" else "Production"))
+            if len(self._world.registry.log.events) > before:  # else it was there already, and nothing moved
+                self.last = version
         return getattr(self._world.registry, name)
 
 
