@@ -195,5 +195,5 @@ def test_the_lifecycle_page_shows_what_is_served(stack: Up, page: Page, two_vers
     model = "ui-page"
     two_versions(model)
     page.goto(f"{stack.mlflow_url}/mlflow-ext/")
-    row = page.get_by_role("row").filter(has_text=model)
-    expect(row).to_contain_text("1", timeout=PATIENCE_MS)
+    card = page.locator("section").filter(has=page.get_by_role("heading", name=model, exact=True))
+    expect(card.get_by_role("link", name="Production · version 1")).to_be_visible(timeout=PATIENCE_MS)
