@@ -47,6 +47,10 @@ class Registry(Protocol):
     Every method raises `NotFoundError` for what does not exist and `UnavailableError` when MLflow does not answer.
     """
 
+    def agreeing(self) -> AbstractContextManager[None]:
+        """Mark the writes inside, of this thread, as agreement of marks: their events are `ours`, no person's word."""
+        ...
+
     def set_stage(self, model: str, version: int, stage: Stage) -> None:
         """Move a version; a former version in Staging stays, a former one in Production is archived."""
         ...

@@ -28,6 +28,13 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 
+@pytest.fixture(autouse=True)
+def mlflow_points_nowhere() -> Iterator[None]:
+    """Each test leaves MLflow's process-wide addresses unset, as it found them."""
+    yield
+    forget_mlflow()
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A PostgreSQL server for the whole session; the value is the URL of its maintenance database."""
@@ -113,6 +120,17 @@ def mlflow_url(mlflow_database_url: str, tmp_path_factory: pytest.TempPathFactor
     finally:
         os.killpg(process.pid, 15)
         process.wait(20)
+
+
+def forget_mlflow() -> None:
+    """Unset the addresses that MLflow keeps for the whole process; its own setters can only replace the registry's."""
+    if "mlflow" in sys.modules:
+        import mlflow
+
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        mlflow.set_registry_uri(None)  # type: ignore[arg-type]
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.environ.pop("MLFLOW_REGISTRY_URI", None)
 
 
 def answers(url: str) -> bool:

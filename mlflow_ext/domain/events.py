@@ -28,6 +28,7 @@ class RegistryEvent:
         old: Former value (stage, tag value, or version an alias pointed at), `None` when there was none.
         new: New value, `None` when it was removed.
         workspace: MLflow workspace.
+        ours: Written by the agreement of marks, so no person's word.
     """
 
     id: int
@@ -39,3 +40,4 @@ class RegistryEvent:
     old: str | None
     new: str | None
     workspace: str = "default"
+    ours: bool = False

@@ -6,7 +6,7 @@ the ports, writes through them, and knows no SQL.
 
 import logging
 
-from mlflow_ext.domain.events import RegistryEvent, RegistryEventKind
+from mlflow_ext.domain.events import RegistryEvent
 from mlflow_ext.domain.marks import Change, changes, weigh
 from mlflow_ext.domain.serving import ServingPointer
 from mlflow_ext.domain.stages import Mark, ModelVersion, Stage
@@ -53,7 +53,7 @@ def agree_marks(
 ) -> list[Change]:
     """Bring stage, alias and tag of every version into agreement: the mark that moved last wins.
 
-    A mark that a person moves meanwhile is seen in the events that are not our own writes, and wins in the next round.
+    A mark that a person moves meanwhile is seen in the events, where our own writes do not count, and wins.
 
     Returns:
         What was changed in MLflow; empty when all marks agreed.
@@ -63,27 +63,24 @@ def agree_marks(
         GateRefusedError: MLflow's server refused a change.
         NotFoundError: A version vanished meanwhile; the next call sees it.
     """
-    # two agreements at once would take each other's writes for a person's
+    # two agreements at once would write against each other
     with pointers.hold(model):
         return _agree(model, view, events, pointers, registry)
 
 
 def _agree(model: str, view: RegistryView, events: EventLog, pointers: Pointers, registry: Registry) -> list[Change]:
     done: list[Change] = []
-    ours: set[int] = set()
     for _ in range(_ROUNDS):
         pointer = pointers.get(model)
         versions, moves = _look(model, view, events)
-        foreign = [move for move in moves if move.id not in ours]
-        todo = changes(versions, weigh(versions, foreign, pointer))
+        todo = changes(versions, weigh(versions, moves, pointer))
         if not todo:
             break
         for change in todo:
-            before = events.latest(model)
-            if [move for move in before if move.id not in ours] != foreign:
+            if _moves(model, events) != moves:
                 break  # somebody moved a mark since we decided: decide again
-            _apply(registry, model, change)
-            ours |= _caused(change, before, events.latest(model))
+            with registry.agreeing():
+                _apply(registry, model, change)
             done.append(change)
             _log.info(
                 "mark_agreed model=%s version=%s mark=%s key=%s value=%s",
@@ -92,34 +89,21 @@ def _agree(model: str, view: RegistryView, events: EventLog, pointers: Pointers,
     return done
 
 
+def _moves(model: str, events: EventLog) -> list[RegistryEvent]:
+    """Give the moves that count: an agreement's own write may come after a newer word, and must not outrank it."""
+    return [move for move in events.latest(model) if not move.ours]
+
+
 def _look(model: str, view: RegistryView, events: EventLog) -> tuple[list[ModelVersion], list[RegistryEvent]]:
     """Read versions and events of one moment: two reads with a change between them would contradict each other."""
-    moves = events.latest(model)
+    moves = _moves(model, events)
     for _ in range(_STEADY_LOOKS):
         versions = view.versions(model)
-        seen = events.latest(model)
+        seen = _moves(model, events)
         if seen == moves:
             break
         moves = seen
     return versions, moves
-
-
-def _caused(change: Change, before: list[RegistryEvent], after: list[RegistryEvent]) -> set[int]:
-    """Find the events that our own write left behind: of the new ones the oldest that fits it.
-
-    A transition to Production archives what is there then, which need not be what was there when we decided.
-    """
-    known = {move.id for move in before}
-    fresh = [move for move in reversed(after) if move.id not in known]
-    found = {next((move.id for move in fresh if _fits(move, change)), 0)}
-    if change.mark is Mark.STAGE and change.value == Stage.PRODUCTION:
-        found |= {move.id for move in fresh if move.kind is RegistryEventKind.STAGE and move.new == Stage.ARCHIVED}
-    return found
-
-
-def _fits(move: RegistryEvent, change: Change) -> bool:
-    about = change.mark is Mark.ALIAS or move.version == change.version
-    return about and (move.kind.value, move.key, move.new) == (change.mark.value, change.key, change.value)
 
 
 def _apply(registry: Registry, model: str, change: Change) -> None:

@@ -13,6 +13,8 @@ from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any
 
+from mlflow_ext.registry.agreement import HEADER, SETTING, is_agreeing
+
 READ_REPLICA_VARIABLE = "_MLFLOW_SERVER_READ_REPLICA_BACKEND_STORE"
 """How MLflow's server tells its stores of a read replica; `mlflow.server.constants`, which takes 2 s to import."""
 
@@ -68,10 +70,26 @@ class SerialisedTransitions:
 def _locking_session(maker: Callable[..., AbstractContextManager[Any]], read_only: bool = True) -> Iterator[Any]:
     """Open a session of MLflow's; inside a transition its transaction begins with the model's lock."""
     with maker(read_only=read_only) as session:
+        if not read_only and _is_agreement():
+            _say_agreement(session)
         model = _SERIALISED.get()
         if model is not None and not read_only:
             _lock(session, model)
         yield session
+
+
+def _is_agreement() -> bool:
+    """Tell whether this write brings marks into agreement: by the request's header, or by our own thread."""
+    from flask import has_request_context, request
+
+    return is_agreeing() or (has_request_context() and HEADER in request.headers)
+
+
+def _say_agreement(session: Any) -> None:
+    """Tell the trigger."""
+    from sqlalchemy import text
+
+    session.execute(text("SELECT set_config(:setting, 'on', true)"), {"setting": SETTING})
 
 
 def _lock(session: Any, model: str) -> None:

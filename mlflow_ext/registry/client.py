@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -11,6 +11,7 @@ from requests.exceptions import RequestException
 
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.errors import ConflictError, GateRefusedError, MlflowExtError, NotFoundError, UnavailableError
+from mlflow_ext.registry.agreement import agreeing
 
 _ERRORS: dict[str, type[MlflowExtError]] = {
     "RESOURCE_DOES_NOT_EXIST": NotFoundError,
@@ -49,6 +50,10 @@ class MlflowRegistry:
     def __init__(self, client: MlflowClient) -> None:
         """Take a client that points at MLflow's server."""
         self._client = client
+
+    def agreeing(self) -> AbstractContextManager[None]:
+        """Mark the writes inside as agreement of marks, no person's word."""
+        return agreeing()
 
     def set_stage(self, model: str, version: int, stage: Stage) -> None:
         """Move a version to a stage; only Production archives what was there."""

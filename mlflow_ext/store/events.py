@@ -95,5 +95,6 @@ def _event(row: RowMapping) -> RegistryEvent:
         key=row["key"],
         old=row["old"],
         new=row["new"],
+        ours=row["ours"],
         workspace=row["workspace"],
     )

@@ -92,6 +92,8 @@ registry_event = Table(
     Column("key", Text, nullable=False, server_default=""),
     Column("old", Text),
     Column("new", Text),
+    # written by the agreement of marks: no person's word
+    Column("ours", Boolean, nullable=False, server_default=text("false")),
     Index(None, "model", "id"),
     Index(None, "xact", "id"),
 )

@@ -15,6 +15,9 @@ _log = logging.getLogger(__name__)
 CHANNEL = "mlflow_ext_registry"
 """LISTEN channel; the payload is the registered model's name."""
 
+AGREEMENT_SETTING = "mlflow_ext.agreement"
+"""Setting of a transaction that brings marks into agreement; our registry store puts it there."""
+
 WATCHED = ("model_versions", "registered_model_aliases", "model_version_tags")
 
 _FUNCTION = f"""
@@ -67,9 +70,10 @@ _APPEND = f"""
 CREATE OR REPLACE FUNCTION {SCHEMA}.append_registry_event(
     r jsonb, event_kind text, key_column text, before text, after text) RETURNS void
 LANGUAGE sql AS $body$
-    INSERT INTO {SCHEMA}.registry_event (workspace, model, version, kind, key, old, new)
+    INSERT INTO {SCHEMA}.registry_event (workspace, model, version, kind, key, old, new, ours)
     VALUES (COALESCE(r->>'workspace', 'default'), r->>'name', (r->>'version')::integer, event_kind,
-            COALESCE(r->>key_column, ''), before, after);
+            COALESCE(r->>key_column, ''), before, after,
+            COALESCE(current_setting('{AGREEMENT_SETTING}', true), '') = 'on');
     SELECT pg_notify('{CHANNEL}', left(r->>'name', 1000));
 $body$
 """

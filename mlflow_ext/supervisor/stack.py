@@ -99,7 +99,10 @@ def _our_parts(settings: Settings) -> list[Part]:
             name="serving",
             command=(*PYTHON, "mlflow_ext.cli", "serve"),
             environment=for_clients,
-            is_ready=lambda: check_serving(settings.serving_url).ok,
+            is_ready=lambda: (
+                check_serving(settings.serving_url).ok
+                and check_role(database_url, "promotion", host=socket.gethostname()).ok
+            ),
             # requests in flight are answered first
             stop_within_s=40.0,
         ),

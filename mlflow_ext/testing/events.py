@@ -15,6 +15,7 @@ class MemoryEventLog:
     clock: MemoryClock = field(default_factory=MemoryClock)
     events: list[RegistryEvent] = field(default_factory=list)
     cursors: dict[str, int] = field(default_factory=dict)
+    ours: bool = False
 
     def note(
         self, model: str, version: int | None, kind: RegistryEventKind, key: str, old: str | None, new: str | None
@@ -22,7 +23,9 @@ class MemoryEventLog:
         """Append an event, unless nothing changed."""
         if kind is RegistryEventKind.VERSION or old != new:
             at = self.clock.now()
-            self.events.append(RegistryEvent(len(self.events) + 1, at, model, version, kind, key, old, new))
+            self.events.append(
+                RegistryEvent(len(self.events) + 1, at, model, version, kind, key, old, new, ours=self.ours)
+            )
 
     def read(self, consumer: str, limit: int = 500) -> list[RegistryEvent]:
         """Give events past the consumer's cursor."""

@@ -1,6 +1,7 @@
 """The twin of `registry/client.py` and `store/registry_view.py`: one registry, written and read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from mlflow_ext.domain.events import RegistryEventKind
@@ -15,6 +16,15 @@ class MemoryRegistry:
 
     log: MemoryEventLog = field(default_factory=MemoryEventLog)
     kept: dict[tuple[str, int], ModelVersion] = field(default_factory=dict)
+
+    @contextmanager
+    def agreeing(self) -> Iterator[None]:
+        """Mark the events of the writes inside as ours."""
+        self.log.ours = True
+        try:
+            yield
+        finally:
+            self.log.ours = False
 
     def add(self, model: str, stage: Stage = Stage.NONE) -> ModelVersion:
         """Register a version, as `mlflow.register_model` does."""

@@ -56,7 +56,7 @@ def test_the_wheel_brings_the_whole_product(installed: Path, tmp_path: Path) -> 
     assert "mlflow-ext" in run([str(installed / "mlflow-ext"), "--version"], cwd=tmp_path).stdout
     code = (
         "import importlib.metadata as m, importlib.resources as r, mlflow_ext, serving, drift\n"
-        "points = [p for p in m.entry_points() if p.dist and p.dist.name == 'mlflow-ext']\n"
+        "points = m.distribution('mlflow-ext').entry_points\n"
         "[p.load() for p in points]\n"
         "assert r.files('mlflow_ext.store.migrations.versions').joinpath('0001_first_tables.py').is_file()\n"
         "assert any(r.files('mlflow_ext.dashboard').joinpath('templates').iterdir())\n"

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from sklearn.dummy import DummyRegressor
 
 from mlflow_ext.domain.stages import ModelVersion
+from tests.conftest import forget_mlflow
 
 ROWS = pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": [1.0, 0.5, 0.25]})
 BODY = {"dataframe_split": {"columns": ["a", "b"], "data": [[0.0, 1.0]]}}
@@ -20,14 +21,12 @@ BODY = {"dataframe_split": {"columns": ["a", "b"], "data": [[0.0, 1.0]]}}
 @contextlib.contextmanager
 def pointed_at(mlflow_url: str) -> Iterator[MlflowClient]:
     """Point this process's MLflow at a server for a while."""
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     mlflow.set_tracking_uri(mlflow_url)
     mlflow.set_registry_uri(mlflow_url)
     try:
         yield MlflowClient(tracking_uri=mlflow_url, registry_uri=mlflow_url)
     finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        forget_mlflow()
 
 
 def register(mlflow_url: str, name: str, model: Any = None, **how: Any) -> ModelVersion:

@@ -176,11 +176,15 @@ class Interrupting:
         self.last: int | None = None
 
     def __getattr__(self, name: str) -> object:
+        if name == "agreeing":
+            return self._world.registry.agreeing
         self._writes += 1
         if self._writes in self._interruptions:
             kind, version = self._interruptions[self._writes]
             before = len(self._world.registry.log.events)
+            self._world.registry.log.ours = False  # somebody else's process
             self._world.move((kind, version, "production" if kind == "alias" else "Production"))
+            self._world.registry.log.ours = True
             if len(self._world.registry.log.events) > before:  # else it was there already, and nothing moved
                 self.last = version
         return getattr(self._world.registry, name)
