@@ -90,7 +90,7 @@ def test_with_the_extra_a_new_environment_has_a_working_up(installed_local: Path
             start_new_session=True,
         )
     try:
-        wait_until(lambda: "ready in" in log.read_text() or up.poll() is not None, 120, log.read_text)
+        wait_until(lambda: "Ctrl-C stops everything" in log.read_text() or up.poll() is not None, 120, log.read_text)
         assert up.poll() is None, log.read_text()
         run([str(installed_local / "mlflow-ext"), "status"], cwd=directory)
     finally:

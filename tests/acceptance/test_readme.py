@@ -48,7 +48,7 @@ def test_the_readme_tour_works_as_written(tmp_path: Path) -> None:
         )
     try:
         state = tmp_path / "data" / "state.json"
-        wait_until(lambda: "ready in" in log.read_text() and state.exists(), 120, log.read_text)
+        wait_until(lambda: "Ctrl-C stops everything" in log.read_text() and state.exists(), 120, log.read_text)
         urls = json.loads(state.read_text(encoding="utf-8"))
         script = tour().replace("http://127.0.0.1:5000", urls["mlflow_url"])
         script = script.replace("http://127.0.0.1:8000", urls["serving_url"])
