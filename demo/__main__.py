@@ -172,7 +172,7 @@ def flights_of(month: int) -> list[bytes]:
 @click.command()
 @click.option("--exit", "exit_at_end", is_flag=True, help="End after the last screen instead of waiting for Ctrl-C.")
 @click.option(
-    "--rows-per-month", default=2_000, show_default=True, type=click.IntRange(min=300), help="Flights scored."
+    "--rows-per-month", default=6_000, show_default=True, type=click.IntRange(min=300), help="Flights scored."
 )
 @click.option("--mlflow-port", default=5000, show_default=True, help="Another is taken when this one is in use.")
 @click.option("--serving-port", default=8000, show_default=True, help="Another is taken when this one is in use.")
