@@ -33,6 +33,8 @@ from mlflow_ext.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftV
 from mlflow_ext.errors import NotFoundError
 from mlflow_ext.registry.client import MlflowRegistry, translated
 
+LOGGED_MODEL = "models:/"
+"""Source of a version that was made from a logged model: this and the id, which begins with `m-`."""
 SLOT_TAG = "mlflow_ext.drift_check"
 VERDICT_TAG = "mlflow_ext.drift"
 RUN_TAG = "mlflow_ext.drift_run"
@@ -134,12 +136,14 @@ class DriftRuns:
         if report.version is None:
             return []
         try:
-            model_id = self._client.get_model_version(report.model, str(report.version)).model_id
+            version = self._client.get_model_version(report.model, str(report.version))
         except MlflowException as exc:
             if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return []
-        return [LoggedModelInput(model_id)] if model_id else []
+        # MLflow's SQL store keeps a logged model's id only inside the version's source
+        source = version.source or ""
+        return [LoggedModelInput(source.removeprefix(LOGGED_MODEL))] if source.startswith(f"{LOGGED_MODEL}m-") else []
 
     def _log_artifacts(self, run_id: str, report: DriftReport, documents: RunDocuments) -> None:
         with tempfile.TemporaryDirectory() as scratch:
