@@ -81,8 +81,8 @@ def test_a_notebook_names_its_path(repository: Path, monkeypatch: pytest.MonkeyP
     shell = SimpleNamespace(kernel=object(), user_ns={})
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     assert "mlflow_ext.notebook.path" not in LifecycleRunContext().tags()
-    monkeypatch.setenv("JPY_SESSION_NAME", "/work/wine.ipynb")
-    assert LifecycleRunContext().tags()["mlflow_ext.notebook.path"] == "/work/wine.ipynb"
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/wine.ipynb")
+    assert LifecycleRunContext().tags()["mlflow_ext.notebook.path"] == "/notebooks/wine.ipynb"
 
 
 @pytest.mark.parametrize("content", ["{", "- a", "name:", "\x00", "name: [unclosed"])
