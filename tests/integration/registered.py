@@ -9,6 +9,8 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.tracking._model_registry import utils as registry
+from mlflow.tracking._tracking_service import utils as tracking
 from sklearn.dummy import DummyRegressor
 
 from mlflow_ext.domain.stages import ModelVersion
@@ -21,12 +23,16 @@ BODY = {"dataframe_split": {"columns": ["a", "b"], "data": [[0.0, 1.0]]}}
 @contextlib.contextmanager
 def pointed_at(mlflow_url: str) -> Iterator[MlflowClient]:
     """Point this process's MLflow at a server for a while."""
+    # what was set, not what it resolved to: a resolved address would stay for the whole process
+    before = tracking._tracking_uri, registry._registry_uri
     mlflow.set_tracking_uri(mlflow_url)
     mlflow.set_registry_uri(mlflow_url)
     try:
         yield MlflowClient(tracking_uri=mlflow_url, registry_uri=mlflow_url)
     finally:
         forget_mlflow()
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
 
 
 def register(mlflow_url: str, name: str, model: Any = None, **how: Any) -> ModelVersion:
