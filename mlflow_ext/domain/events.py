@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+AGREEMENT_SETTING = "mlflow_ext.agreement"
+"""Setting of a transaction that brings marks into agreement: our registry store sets it, the trigger reads it."""
+
 
 class RegistryEventKind(StrEnum):
     """Which mark, or the version itself, changed."""

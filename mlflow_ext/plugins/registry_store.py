@@ -13,7 +13,8 @@ from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any
 
-from mlflow_ext.registry.agreement import HEADER, SETTING, is_agreeing
+from mlflow_ext.domain.events import AGREEMENT_SETTING
+from mlflow_ext.registry.agreement import HEADER, is_agreeing
 
 READ_REPLICA_VARIABLE = "_MLFLOW_SERVER_READ_REPLICA_BACKEND_STORE"
 """How MLflow's server tells its stores of a read replica; `mlflow.server.constants`, which takes 2 s to import."""
@@ -89,7 +90,7 @@ def _say_agreement(session: Any) -> None:
     """Tell the trigger."""
     from sqlalchemy import text
 
-    session.execute(text("SELECT set_config(:setting, 'on', true)"), {"setting": SETTING})
+    session.execute(text("SELECT set_config(:setting, 'on', true)"), {"setting": AGREEMENT_SETTING})
 
 
 def _lock(session: Any, model: str) -> None:

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 HEADER = "X-Mlflow-Ext-Agreement"
-SETTING = "mlflow_ext.agreement"
-"""Setting of the transaction; the trigger function reads it."""
 
 _AGREEING: ContextVar[bool] = ContextVar("agreeing", default=False)
 

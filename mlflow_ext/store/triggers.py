@@ -8,15 +8,13 @@ import logging
 
 from sqlalchemy import Connection, inspect, text
 
+from mlflow_ext.domain.events import AGREEMENT_SETTING
 from mlflow_ext.store.tables import SCHEMA
 
 _log = logging.getLogger(__name__)
 
 CHANNEL = "mlflow_ext_registry"
 """LISTEN channel; the payload is the registered model's name."""
-
-AGREEMENT_SETTING = "mlflow_ext.agreement"
-"""Setting of a transaction that brings marks into agreement; our registry store puts it there."""
 
 WATCHED = ("model_versions", "registered_model_aliases", "model_version_tags")
 
