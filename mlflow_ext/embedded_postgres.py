@@ -107,8 +107,10 @@ class EmbeddedPostgres:
         left = self._postmaster(pid)
         if left is not None:
             _end(left)
-        # PostgreSQL takes any living process with the old number for its own former self
-        pid_file.unlink(missing_ok=True)
+        # PostgreSQL takes any process with the old number for its own former self, also a dead one that nobody has
+        # collected (in a container whose first process collects none)
+        for stale in (pid_file, self.sockets / f"{_SOCKET}.lock"):
+            stale.unlink(missing_ok=True)
 
     def is_ready(self) -> bool:
         """Tell whether it answers; makes MLflow's database at the first answer."""

@@ -34,6 +34,11 @@ def ask(url: str, sql: str) -> object:
         connection.close()
 
 
+def _as_server(data_dir: Path) -> dict[str, object]:
+    user = locate(data_dir.resolve(), lambda _: None).user
+    return {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
+
+
 def test_a_cluster_is_made_once_and_keeps_its_data(drive: Drive, open_tmp_path: Path) -> None:
     """The first start makes the cluster, the second finds the rows of the first; it is PostgreSQL 18 with UTF-8."""
     first = drive(postgres=True, data_dir=open_tmp_path / "data")
@@ -75,15 +80,18 @@ def test_it_recovers_from_kill_9_of_everything(drive: Drive, open_tmp_path: Path
     assert ask(url, "SELECT value FROM kept") == 7
 
 
-def test_a_stale_pid_file_with_a_living_number_is_no_obstacle(drive: Drive, open_tmp_path: Path) -> None:
-    """PostgreSQL would take any living process with the old number for itself; we look closer."""
+@pytest.mark.parametrize("left", ["postgres/postmaster.pid", "sockets/.s.PGSQL.5432.lock"])
+def test_a_stale_lock_file_with_a_living_number_is_no_obstacle(drive: Drive, open_tmp_path: Path, left: str) -> None:
+    """PostgreSQL would take any process of its user with the old number for itself; we look closer."""
     driven = drive(postgres=True, data_dir=open_tmp_path / "data")
     driven.wait_for(60, all="ready")
     driven.end()
-    pid_file = open_tmp_path / "data" / "postgres" / "postmaster.pid"
-    pid_file.write_text(f"{os.getpid()}\n{pid_file.parent}\n1\n5432\n/tmp\n\n 1 1\nready\n")
-    again = drive(postgres=True, data_dir=open_tmp_path / "data")
-    again.wait_for(60, all="ready")
+    lock_file = open_tmp_path / "data" / left
+    with subprocess.Popen(["sleep", "60"], **_as_server(open_tmp_path / "data")) as other:  # type: ignore[call-overload]  # noqa: S607
+        lock_file.write_text(f"{other.pid}\n{open_tmp_path / 'data' / 'postgres'}\n1\n5432\n/tmp\n\n 1 1\nready\n")
+        again = drive(postgres=True, data_dir=open_tmp_path / "data")
+        again.wait_for(30, all="ready")
+        other.kill()
 
 
 def test_a_server_that_outlived_its_supervisor_is_replaced(drive: Drive, open_tmp_path: Path) -> None:
@@ -93,8 +101,8 @@ def test_a_server_that_outlived_its_supervisor_is_replaced(drive: Drive, open_tm
     driven.end()
     found = locate((open_tmp_path / "data").resolve(), lambda _: None)
     found.clear_way()
-    user = {"user": found.user.uid, "group": found.user.gid, "extra_groups": []} if found.user else {}
-    with subprocess.Popen(found.serve_command(), stderr=subprocess.DEVNULL, **user) as left:  # type: ignore[call-overload]
+    as_server = _as_server(open_tmp_path / "data")
+    with subprocess.Popen(found.serve_command(), stderr=subprocess.DEVNULL, **as_server) as left:  # type: ignore[call-overload]
         again = drive(postgres=True, data_dir=open_tmp_path / "data")
         again.wait_for(60, all="ready")
         assert left.wait(10) == 0
