@@ -87,7 +87,7 @@ def test_a_stale_lock_file_with_a_living_number_is_no_obstacle(drive: Drive, ope
     driven.wait_for(60, all="ready")
     driven.end()
     lock_file = open_tmp_path / "data" / left
-    with subprocess.Popen(["sleep", "60"], **_as_server(open_tmp_path / "data")) as other:  # type: ignore[call-overload]  # noqa: S607
+    with subprocess.Popen(["sleep", "60"], **_as_server(open_tmp_path / "data")) as other:  # type: ignore[call-overload]
         lock_file.write_text(f"{other.pid}\n{open_tmp_path / 'data' / 'postgres'}\n1\n5432\n/tmp\n\n 1 1\nready\n")
         again = drive(postgres=True, data_dir=open_tmp_path / "data")
         again.wait_for(30, all="ready")
