@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 ARGS ?=
 BIN := .venv/bin
 SETUP := .venv/.complete
+# an organisation's own certificate authority is known to the system, not to uv
+export UV_SYSTEM_CERTS ?= true
 
 .PHONY: setup demo up test test-slow bench lint fmt docs lock clean
 
