@@ -79,13 +79,7 @@ def _state(
         promotion=f"{promotion.version}: {promotion.state}" if promotion else None,
         promotion_open=bool(promotion and promotion.state.is_open),
         replicas=len(scoring),
-        converged=sum(_serves(replica, model, pointer) for replica in scoring),
+        converged=sum(replica.serves(model) == (pointer.version if pointer else None) for replica in scoring),
         drift=check.report.verdict.value if check and check.report else None,
         drift_at=check.window.until.isoformat() if check else None,
     )
-
-
-def _serves(replica: Replica, model: str, pointer: ServingPointer | None) -> bool:
-    told = replica.state.get(model)
-    wanted = pointer.version if pointer else None
-    return (told.get("version") if told else None) == wanted

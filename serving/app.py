@@ -1,6 +1,7 @@
 """The scoring application: routes, errors and request ids put together. What they work with: `parts.py`."""
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from mlflow_ext.version import VERSION
 from serving.parts import Parts
@@ -15,7 +16,7 @@ errors are JSON with `error_code`, `message` and `request_id`."""
 
 def create_app(parts: Parts) -> FastAPI:
     """Make the application."""
-    app = FastAPI(title="mlflow-ext promotion service", version=VERSION, description=DESCRIPTION, redoc_url=None)
+    app = FastAPIOffline(title="mlflow-ext promotion service", version=VERSION, description=DESCRIPTION, redoc_url=None)
     for subject in (scoring, models, health):
         app.include_router(subject.routes(parts))
     handle_errors(app)

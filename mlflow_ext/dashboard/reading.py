@@ -150,7 +150,7 @@ def _page(
         served=served,
         since=pointer.moved_at if pointer and served is not None else None,
         staging=tuple(v.version for v in versions if Stage.STAGING in {v.stage_by(mark) for mark in Mark}),
-        serving=sum(_serves(replica, name, served) for replica in replicas),
+        serving=sum(served is not None and replica.serves(name) == served for replica in replicas),
         promotions=tuple(promotions),
         checks=tuple(sorted(checks, key=lambda check: check.window.until)),
     )
@@ -159,11 +159,6 @@ def _page(
 def _first(versions: list[ModelVersion], stage: Stage) -> int | None:
     named = ((mark, version) for mark in Mark for version in versions)
     return next((version.version for mark, version in named if version.stage_by(mark) is stage), None)
-
-
-def _serves(replica: Replica, model: str, version: int | None) -> bool:
-    told = replica.state.get("models", {}).get(model)
-    return version is not None and isinstance(told, dict) and told.get("version") == version
 
 
 def _document(page: ModelPage) -> dict[str, Any]:

@@ -39,3 +39,8 @@ class Replica:
     heartbeat_at: datetime
     age_s: float
     state: dict[str, Any] = field(default_factory=dict)
+
+    def serves(self, model: str) -> int | None:
+        """Give the version of a model that a scoring process says it answers with."""
+        told = self.state.get(model) if self.role is Role.SCORING else None
+        return told.get("version") if told else None

@@ -191,9 +191,19 @@ def test_setting_the_alias_in_the_default_view(stack: Up, page: Page, two_versio
 
 
 def test_the_lifecycle_page_shows_what_is_served(stack: Up, page: Page, two_versions: Callable[[str], None]) -> None:
-    """`/mlflow-ext/` in MLflow's server names the model and the version in Production."""
+    """`/mlflow-ext/` in MLflow's server names the model, the version in Production, and how many processes serve it."""
     model = "ui-page"
     two_versions(model)
     page.goto(f"{stack.mlflow_url}/mlflow-ext/")
     card = page.locator("section").filter(has=page.get_by_role("heading", name=model, exact=True))
     expect(card.get_by_role("link", name="Production · version 1")).to_be_visible(timeout=PATIENCE_MS)
+    wait_until(lambda: "1 process serving" in page.reload().text(), 30, stack.explain)  # type: ignore[union-attr]
+
+
+def test_the_api_page_needs_no_other_host(stack: Up, page: Page) -> None:
+    """`/docs` of the promotion service is drawn where nothing but the platform itself can be reached."""
+    page.route(
+        "**/*", lambda route: route.continue_() if route.request.url.startswith(stack.serving_url) else route.abort()
+    )
+    page.goto(f"{stack.serving_url}/docs")
+    expect(page.get_by_text("/invocations", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
