@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import psycopg2
 import pytest
 from sqlalchemy import Engine
@@ -29,6 +30,11 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 # a server that a test has taken away should fail fast, as in our own processes
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
+# whether a change may land must not hang on the examples of the day; everywhere else each run looks at new ones
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture(autouse=True)

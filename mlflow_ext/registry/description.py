@@ -10,8 +10,9 @@ END = "<!-- /mlflow-ext:promotion -->"
 LIMIT = 5_000
 """Characters that MLflow's column holds."""
 
-# a start marker whose end a user deleted must not swallow the text up to the next block's end
-_BLOCK = re.compile(rf"\n*{re.escape(START)}(?:(?!{re.escape(START)}).)*?{re.escape(END)}\n*", re.DOTALL)
+# MLflow's list of versions shows a description's first words as they are, so the start marker stands at the end of our
+# first line; a start marker whose end a user deleted must not swallow the text up to the next block's end
+_BLOCK = re.compile(rf"\n*[^\n]*{re.escape(START)}(?:(?!{re.escape(START)}).)*?{re.escape(END)}\n*", re.DOTALL)
 
 
 def with_block(description: str, block: str) -> str:
@@ -23,15 +24,16 @@ def with_block(description: str, block: str) -> str:
         description: The description as it is.
         block: Markdown without markers.
     """
-    own = without_block(description)
+    own = without_block(description).rstrip("\n")
     gap = "\n\n" if own else ""
-    room = LIMIT - len(own) - len(gap) - len(START) - len(END) - 2
+    room = LIMIT - len(own) - len(gap) - len(START) - len(END) - 3
     text = _harmless(block)
     if len(text) > room:
         text = text[: max(room - 2, 0)].rstrip() + " …" if room > 2 else ""
     if not text:
         return own
-    return f"{own}{gap}{START}\n{text}\n{END}"
+    first, _, others = text.partition("\n")
+    return f"{own}{gap}{first} {START}\n{others}\n{END}"
 
 
 def without_block(description: str) -> str:

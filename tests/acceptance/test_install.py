@@ -67,7 +67,9 @@ def test_the_wheel_brings_the_whole_product(installed: Path, tmp_path: Path) -> 
 
 def test_without_the_extra_and_without_a_database_up_says_what_to_do(installed: Path, tmp_path: Path) -> None:
     """`mlflow-ext up` names both ways out, starts nothing, and exits 1."""
-    result = run([str(installed / "mlflow-ext"), "up", "--mlflow-port", "0", "--serving-port", "0"], cwd=tmp_path, check=False)
+    result = run(
+        [str(installed / "mlflow-ext"), "up", "--mlflow-port", "0", "--serving-port", "0"], cwd=tmp_path, check=False
+    )
     assert result.returncode == 1
     assert "mlflow-ext[local]" in result.stderr
     assert "MLFLOW_EXT_DATABASE_URL" in result.stderr

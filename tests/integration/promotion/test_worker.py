@@ -52,7 +52,7 @@ def test_a_good_candidate_is_promoted_and_mlflow_tells_why(stack: Stack) -> None
     assert version.tags["mlflow_ext.promotion"] == str(promotion.id)
     assert version.tags["mlflow_ext.gates"] == "passed"
     assert version.tags["mlflow_ext.promotion_run"] == promotion.run_id
-    assert version.description.startswith("My own words.\n\n<!-- mlflow-ext:promotion -->")
+    assert version.description.startswith(f"My own words.\n\n**Promotion {promotion.id}: gates passed.**")
     assert promotion.policy_hash is not None
     assert [one.version for one in stack.promotions()] == [good]
 

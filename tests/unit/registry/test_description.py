@@ -12,7 +12,7 @@ words = st.text(max_size=300)
 def test_the_users_text_stays_as_it_is(own: str, block: str) -> None:
     """With a block, the description begins with the user's text; without it, only the text is left."""
     described = with_block(own, block)
-    assert described.startswith(own)
+    assert described.startswith(own.rstrip("\n"))
     assert without_block(described).strip("\n") == own.strip("\n")
 
 
@@ -33,10 +33,15 @@ def test_the_limit_is_kept(own: int, block: int) -> None:
     assert described.startswith("u" * own)
 
 
+def test_the_first_words_are_for_people() -> None:
+    """MLflow's list of versions shows the beginning of a description as it is: no marker there."""
+    assert with_block("", "**Promotion 3: gates passed.**\n\n| gate |").startswith("**Promotion 3: gates passed.** ")
+
+
 def test_text_after_the_block_stays() -> None:
     """What a user wrote below our block is kept."""
     described = with_block("above", "old") + "\n\nbelow"
-    assert with_block(described, "new") == f"above\n\nbelow\n\n{START}\nnew\n{END}"
+    assert with_block(described, "new") == f"above\n\nbelow\n\nnew {START}\n\n{END}"
 
 
 def test_a_broken_marker_swallows_nothing() -> None:
