@@ -48,6 +48,10 @@ class UnsafeModelError(MlflowExtError):
     """The model's files ask for more trust than its policy gives."""
 
 
+class ChangedModelError(UnsafeModelError):
+    """The model's files are not those that passed the gates."""
+
+
 class UnavailableError(MlflowExtError):
     """A part that is needed does not answer; trying again later may help."""
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from mlflow_ext.domain.events import RegistryEvent
 from mlflow_ext.domain.gates import Evidence, GateReport
+from mlflow_ext.domain.pins import Manifest, Pin
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent
 from mlflow_ext.domain.serving import ServingPointer
 from mlflow_ext.domain.stages import ModelVersion, Stage
@@ -190,7 +191,8 @@ class Promotions(Protocol):
             promotion: As it was read; the write is fenced by its state and attempt.
             event: What happened.
             note: Why, in one sentence; becomes the promotion's reason when the promotion ends or waits.
-            values: Columns to set with it: `report`, `champion_version`, `policy_hash`, `run_id`, `registry_at`.
+            values: Columns to set with it: `report`, `champion_version`, `policy_hash`, `run_id`, `registry_at`; `pin`,
+                a `Manifest`, is kept as the version's pin in the same transaction.
 
         Raises:
             IllegalTransitionError: The state does not allow it.
@@ -211,6 +213,22 @@ class Promotions(Protocol):
 
     def story(self, promotion_id: int) -> Sequence[Mapping[str, Any]]:
         """Give the steps so far: `at`, `event`, `state`, `note`."""
+        ...
+
+
+class Pins(Protocol):
+    """Exactly which files each version had when its gates passed (adapter: `store/pins.py`)."""
+
+    def get(self, model: str, version: int) -> Pin | None:
+        """Give one version's pin; `None` for a version that no gates have passed."""
+        ...
+
+    def manifest(self, model: str, version: int) -> Manifest | None:
+        """Give one version's pinned files; `None` for a version that no gates have passed."""
+        ...
+
+    def of(self, model: str) -> dict[int, str]:
+        """Give the digests of a model's pinned versions, by version."""
         ...
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.pyfunc import load_model
 
+from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import MlflowExtError, UnavailableError
-from mlflow_ext.registry.artifacts import fetch
+from mlflow_ext.registry.loading import open_model
 from serving.codecs import mlflow_protocol
 from serving.pool import LoadedVersion
 
@@ -41,11 +41,25 @@ class ModelLoadError(MlflowExtError):
 class Loader:
     """Loads versions from MLflow; a call takes from milliseconds to minutes and belongs on a thread of its own."""
 
-    def __init__(self, client: MlflowClient, directory: Path, trust: Callable[[str], str]) -> None:
-        """Take a client, where files are kept, and how far a model's publisher is trusted."""
+    def __init__(
+        self,
+        client: MlflowClient,
+        directory: Path,
+        trust: Callable[[str], str],
+        pinned: Callable[[str, int], Manifest | None],
+    ) -> None:
+        """Take what a load needs.
+
+        Args:
+            client: Points at MLflow's server.
+            directory: Where files are kept.
+            trust: How far a model's publisher is trusted.
+            pinned: By model and version, the files that passed the gates.
+        """
         self._client = client
         self._directory = directory
         self._trust = trust
+        self._pinned = pinned
 
     def load(self, version: ModelVersion) -> LoadedVersion:
         """Load one version and let it predict its input example once, when it has one.
@@ -53,23 +67,27 @@ class Loader:
         Raises:
             NotFoundError: MLflow does not have it.
             UnavailableError: MLflow or its artifact store does not answer.
-            UnsafeModelError: Its files ask for more trust than policy gives.
+            UnsafeModelError: Its files ask for more trust than policy gives, or are not those that passed the gates.
             ModelLoadError: It cannot be loaded, or cannot answer its own input example.
         """
         began = time.perf_counter()
-        directory = fetch(self._client, version, self._directory, trust=self._trust(version.model))
+        pinned = self._pinned(version.model, version.version)
         try:
-            model = load_model(directory.as_uri(), suppress_warnings=True)
-            input_schema = model.metadata.get_input_schema()
+            opened = open_model(self._client, version, self._directory, trust=self._trust(version.model), pinned=pinned)
+            input_schema = opened.model.metadata.get_input_schema()
+        except MlflowExtError:
+            raise
         except MemoryError as exc:
             raise UnavailableError("there is not enough memory to load it") from exc
         # a model's own loading code may raise anything; whatever it is, this version does not serve
         except Exception as exc:
             raise ModelLoadError(_reason("it cannot be loaded", exc)) from exc
         loaded = LoadedVersion(
-            version.model, version.version, version.source, model, input_schema, workspace=version.workspace
+            *(version.model, version.version, version.source, opened.model, input_schema),
+            workspace=version.workspace,
+            digest=opened.manifest.digest,
         )
-        self._warm(loaded, directory)
+        self._warm(loaded, opened.directory)
         load_s = time.perf_counter() - began
         logger.info("event=version_loaded model=%r version=%d load_s=%.3f", version.model, version.version, load_s)
         return replace(loaded, load_s=load_s)

@@ -38,6 +38,7 @@ class LoadedVersion:
         load_s: Seconds that fetching, loading and warming took.
         loaded_at: When it became ready.
         workspace: MLflow workspace.
+        digest: Of its files' manifest (`domain/pins.py`), as they were loaded.
     """
 
     model: str
@@ -48,6 +49,7 @@ class LoadedVersion:
     load_s: float = 0.0
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     workspace: str = "default"
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from mlflow_ext.spool import SpoolWriter
 from mlflow_ext.store.events import SqlEventLog
 from mlflow_ext.store.feedback import Feedback
 from mlflow_ext.store.notifications import PgNotifications
+from mlflow_ext.store.pins import SqlPins
 from mlflow_ext.store.pointers import SqlPointers
 from mlflow_ext.store.registry_view import SqlRegistryView
 from mlflow_ext.store.replicas import Replicas
@@ -83,15 +84,17 @@ def scoring_parts(settings: Settings) -> Iterator[tuple[Parts, Watcher]]:
         waiting = ThreadPoolExecutor(4, thread_name_prefix="wait")
         stack.callback(waiting.shutdown, wait=False, cancel_futures=True)
         heartbeat = Heartbeat(Replicas(engine), settings.serving_url, partial(state_of, pool))
+        pins = SqlPins(engine)
         view, pointers, events = SqlRegistryView(engine), SqlPointers(engine), SqlEventLog(engine)
         watcher = Watcher(
             pool=pool,
-            loader=Loader(client, settings.models_dir, lambda model: policy(model).serving.trust),
+            loader=Loader(client, settings.models_dir, lambda model: policy(model).serving.trust, pins.manifest),
             view=view,
             follow=lambda model: reconcile_pointer(model, view, pointers, events),
             notifications=PgNotifications(settings.require_database_url(), name="mlflow-ext scoring listen"),
             metrics=metrics,
             keep_previous_s=lambda model: policy(model).serving.keep_previous_s,
+            pinned=pins.of,
             reconcile_s=settings.reconcile_s,
             on_change=heartbeat.changed,
         )

@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,6 +64,7 @@ class Watcher:
         notifications: Notifications,
         metrics: Metrics,
         keep_previous_s: Callable[[str], float],
+        pinned: Callable[[str], Mapping[int, str]],
         reconcile_s: float,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
@@ -77,6 +78,7 @@ class Watcher:
             notifications: Wakes us up.
             metrics: Loads and swaps are counted there.
             keep_previous_s: By model, how long its former Production version stays loaded, in seconds.
+            pinned: By model, digests of the files with which its versions passed the gates.
             reconcile_s: How long to wait for a notification before looking at everything, in seconds.
             on_change: Called whenever what is served or has failed changed.
         """
@@ -87,6 +89,8 @@ class Watcher:
         self._notifications = notifications
         self._metrics = metrics
         self._keep_previous_s = keep_previous_s
+        self._read_pins = pinned
+        self._pins: dict[str, Mapping[int, str]] = {}
         self._reconcile_s = reconcile_s
         self._on_change = on_change
         self._inbox: queue.SimpleQueue[str | _LoadEnded | _Stop | None] = queue.SimpleQueue()
@@ -184,6 +188,7 @@ class Watcher:
             self._wanted[gone] = Wanted()
             self._apply(gone)
             del self._wanted[gone]
+            self._pins.pop(gone, None)
         self._looked.set()
 
     def _look_at(self, models: Iterable[str]) -> None:
@@ -198,6 +203,7 @@ class Watcher:
                 # somebody has just decided for this version: an earlier failure to load it ahead is tried anew
                 self._retries.forget(_key(wanted.champion))
             self._wanted[model] = wanted
+            self._pins[model] = self._read_pins(model)
             self._apply(model)
 
     # making it so ----------------------------------------------------------------------------------------------------
@@ -217,7 +223,11 @@ class Watcher:
 
     def _have(self, version: ModelVersion) -> LoadedVersion | None:
         loaded = self._pool.get(version.model, version.version)
-        return loaded if loaded is not None and loaded.source == version.source else None
+        if loaded is None or loaded.source != version.source:
+            return None
+        # loaded ahead, before its gates had passed: perhaps from other files than those that passed
+        pinned = self._pins.get(version.model, {}).get(version.version)
+        return loaded if pinned is None or loaded.digest == pinned else None
 
     def _swap(self, loaded: LoadedVersion, generation: int) -> None:
         before = self._pool.swap(loaded, generation)

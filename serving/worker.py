@@ -23,8 +23,10 @@ from mlflow_ext.lifecycle.promote import Promoter
 from mlflow_ext.ports import Notifications
 from mlflow_ext.registry.client import connect
 from mlflow_ext.registry.evaluator import ProcessEvaluator
+from mlflow_ext.registry.pinning import StoredFiles
 from mlflow_ext.registry.results import MlflowResults
 from mlflow_ext.store.notifications import PgNotifications
+from mlflow_ext.store.pins import SqlPins
 from mlflow_ext.store.replicas import BEAT_S, Replicas, new_replica_id
 
 _log = logging.getLogger(__name__)
@@ -130,16 +132,18 @@ def run(settings: Settings) -> None:
         settings = found.settings
         parts = lifecycle(found, owner=name)
         notifications = PgNotifications(settings.require_database_url(), name="mlflow-ext promotion listen")
+        client, pins = connect(settings.mlflow_url), SqlPins(found.engine)
         promoter = Promoter(
             view=parts.view,
             events=parts.events,
             registry=parts.registry,
             promotions=parts.promotions,
-            evaluator=ProcessEvaluator(settings.mlflow_url, settings.data_dir.absolute() / "models"),
-            results=MlflowResults(connect(settings.mlflow_url)),
+            evaluator=ProcessEvaluator(settings.mlflow_url, settings.models_dir, pins),
+            results=MlflowResults(client),
             judge=gates.judge,
             policy=settings.policy,
             flipped=parts.settle,
+            verify=StoredFiles(client, pins).verify,
         )
         worker = Worker(parts, promoter, notifications, settings)
         failures = _run_threads(

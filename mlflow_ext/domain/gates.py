@@ -57,6 +57,7 @@ class Evidence:
         dataset: Name, digest and source of the evaluation data.
         run_id: MLflow run that holds metrics and plots.
         duration_s: Seconds that the measuring took.
+        manifest: The candidate's files (`Manifest.as_list`), hashed before anything of them was loaded.
     """
 
     candidate: dict[str, float]
@@ -67,6 +68,7 @@ class Evidence:
     dataset: dict[str, str] = field(default_factory=dict)
     run_id: str | None = None
     duration_s: float | None = None
+    manifest: list[list[Any]] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give a JSON-ready form, without metrics that are not finite (JSON has no word for them)."""

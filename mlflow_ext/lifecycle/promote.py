@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mlflow_ext.domain.gates import Evidence, GateReport, Verdict
+from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState, conclusion
 from mlflow_ext.domain.stages import ModelVersion, Stage
 from mlflow_ext.domain.staging import ROLLED_BACK_TAG, overtaken
@@ -21,6 +22,7 @@ from mlflow_ext.errors import (
     GateRefusedError,
     NotFoundError,
     UnavailableError,
+    UnsafeModelError,
 )
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.ports import Evaluator, EventLog, Promotions, Registry, RegistryView, Results
@@ -53,6 +55,7 @@ class Promoter:
         results: Shows the outcome in MLflow.
         judge: Lets the policy's gates judge the evidence.
         policy: Gives the policy of a model.
+        verify: Makes sure that a version's files are still those that were judged; raises `UnsafeModelError`.
         flipped: Called after a version went to Production; brings marks and pointer along.
     """
 
@@ -65,6 +68,7 @@ class Promoter:
     judge: Callable[[ModelPolicy, Evidence], GateReport]
     policy: Callable[[str], ModelPolicy]
     flipped: Callable[[str], None]
+    verify: Callable[[ModelVersion], None]
 
     def advance(self, promotion: Promotion, cancelled: Callable[[], bool]) -> Promotion:
         """Bring a claimed promotion as far as it goes now.
@@ -133,6 +137,7 @@ class Promoter:
                 "policy_hash": policy.digest,
                 "run_id": report.evidence_run_id,
                 "registry_at": self._registry_at(promotion),
+                "pin": _judged_files(report, event),
             },
         )
 
@@ -157,8 +162,9 @@ class Promoter:
             if not self.promotions.renew(promotion):
                 raise ConflictError("the promotion was taken over")
             try:
+                self.verify(version)
                 self.registry.set_stage(promotion.model, promotion.version, Stage.PRODUCTION)
-            except GateRefusedError as exc:
+            except (GateRefusedError, UnsafeModelError) as exc:
                 return self._fail(promotion, str(exc), GateReport.from_dict(promotion.report or {"results": []}))
             except NotFoundError:
                 return self._supersede(promotion, overtaken(promotion, None, ()) or "")
@@ -227,6 +233,14 @@ class Promoter:
         delay_s = min(MAX_BACK_OFF_S, 2.0 ** min(promotion.attempt, 10) / 2)
         _log.warning("promotion_postponed promotion=%s event=%s delay_s=%s", promotion.id, event, delay_s)
         self.promotions.postpone(promotion, delay_s, event=event, note=note)
+
+
+def _judged_files(report: GateReport, event: PromotionEvent) -> Manifest | None:
+    """Give the files to be pinned: those that the gates let pass, or left to a person."""
+    files = report.details.get("manifest")
+    if files is None or event not in (PromotionEvent.GATES_PASSED, PromotionEvent.APPROVAL_NEEDED):
+        return None
+    return Manifest.from_list(files)
 
 
 def _number(version: ModelVersion | None) -> int | None:

@@ -148,15 +148,13 @@ def _measure_champion(
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    import mlflow.pyfunc
-
     from mlflow_ext.errors import MlflowExtError
-    from mlflow_ext.registry.artifacts import fetch
+    from mlflow_ext.registry.loading import open_model
 
     try:
         with TemporaryDirectory(prefix="mlflow-ext-champion-") as directory:
-            files = fetch(client, champion, Path(directory), trust=policy.serving.trust)
-            return evaluation.measure(mlflow.pyfunc.load_model(str(files)), prefix=_CHAMPION), None
+            opened = open_model(client, champion, Path(directory), trust=policy.serving.trust)
+            return evaluation.measure(opened.model, prefix=_CHAMPION), None
     except MlflowExtError as exc:
         return None, str(exc)
     # the champion's own code raises whatever it likes; the gate then says that it could not be measured

@@ -1,40 +1,47 @@
 """A model version's files: fetched once into a directory of their own, and judged before anything loads them.
 
-Loading a model is running whatever its files ask for, so everything that loads one calls `fetch` first. Which types
-skops may build is listed in `trusted_types.py`; loading itself lives where the model is needed.
+Loading a model is running whatever its files ask for, so everything that loads one does it through `loading.py`, which
+calls `fetch` first. The checks, in their order: the files (`model_files.py`), the MLmodel (`mlmodel_file.py`), the
+skops file as an archive and by its types (`skops_file.py`), the digests that passed the gates.
 """
 
 import hashlib
-import os
 import re
 import shutil
 import tempfile
-import zipfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+from urllib.parse import unquote, urlparse
 
-import yaml
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.stages import ModelVersion
-from mlflow_ext.errors import MlflowExtError, NotFoundError, UnsafeModelError
+from mlflow_ext.errors import ChangedModelError, NotFoundError, UnsafeModelError
+from mlflow_ext.registry import mlmodel_file, skops_file
 from mlflow_ext.registry.client import translated
-from mlflow_ext.registry.trusted_types import TRUSTED_TYPES
-
-MAX_MLMODEL_BYTES = 4 * 1024 * 1024
-"""An MLmodel file holds a signature and a few lines; a larger one is no description of a model."""
-
-PREDICT_FUNCTIONS = frozenset({"predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba", "score"})
-"""Methods that MLflow's scikit-learn wrapper offers as `pyfunc_predict_fn`."""
-
-_PYFUNC_KEYS = frozenset({"loader_module", "model_path", "env", "python_version", "predict_fn"})
-_TYPES = "skops_trusted_types=mlflow_ext.registry.trusted_types.TRUSTED_TYPES"
-_HOW_TO_LOG = f"log it with mlflow.sklearn.log_model(model, name='model', serialization_format='skops', {_TYPES})"
-_AUTOLOG = "(autolog saves models as cloudpickle: switch that off with mlflow.sklearn.autolog(log_models=False))"
+from mlflow_ext.registry.mlmodel_file import AsksTooMuchError
+from mlflow_ext.registry.model_files import (
+    MAX_DEPTH,
+    MAX_FILES,
+    BadFilesError,
+    check_files,
+    check_listing,
+    manifest_of,
+)
 
 
-def fetch(client: MlflowClient, version: ModelVersion, into: Path, *, trust: Literal["types", "code"] | str) -> Path:
+def fetch(
+    client: MlflowClient,
+    version: ModelVersion,
+    into: Path,
+    *,
+    trust: Literal["types", "code"] | str,
+    pinned: Manifest | None = None,
+) -> Path:
     """Give a directory with a model version's files, downloaded when they are not there yet, and safe to load.
 
     The directory is keyed by model, version and source, appears complete or not at all, and is shared by processes.
@@ -44,17 +51,19 @@ def fetch(client: MlflowClient, version: ModelVersion, into: Path, *, trust: Lit
         version: Which version.
         into: Where models are kept, `<data_dir>/models`.
         trust: `policy.serving.trust`: `types` or `code`.
+        pinned: The files that passed the gates; `None` for a version that no gates have passed.
 
     Raises:
         NotFoundError: MLflow knows no such version, or its files are gone.
         UnavailableError: MLflow's server or the artifact store does not answer.
         UnsafeModelError: The files are broken, or ask for more trust than `trust` gives; the message says which line
             of policy or which argument of `log_model` changes that.
+        ChangedModelError: The files are not those that passed the gates.
     """
     directory = into / _folder(version.model) / _key(version)
     if directory.is_dir():
         try:
-            check(directory, version, trust=trust)
+            check(directory, version, trust=trust, pinned=pinned)
         except UnsafeModelError:
             # either policy changed, or the cached copy did; a fresh copy settles which
             shutil.rmtree(directory, ignore_errors=True)
@@ -62,8 +71,8 @@ def fetch(client: MlflowClient, version: ModelVersion, into: Path, *, trust: Lit
             return directory
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=directory.parent) as partial:
-        found = _download(client, version, Path(partial))
-        check(found, version, trust=trust)
+        found = download(client, version, Path(partial))
+        check(found, version, trust=trust, pinned=pinned)
         try:
             found.rename(directory)
         except OSError:
@@ -73,25 +82,51 @@ def fetch(client: MlflowClient, version: ModelVersion, into: Path, *, trust: Lit
     return directory
 
 
-def check(directory: Path, version: ModelVersion, *, trust: str) -> None:
+def check(directory: Path, version: ModelVersion, *, trust: str, pinned: Manifest | None = None) -> None:
     """Judge a model's files without running any of them.
 
     Raises:
         UnsafeModelError: With the reason and the way out.
+        ChangedModelError: They are not the pinned ones.
     """
-    _check_files(directory, version)
-    description = _read_mlmodel(directory, version)
-    flavors = description.get("flavors")
-    flavors = flavors if isinstance(flavors, dict) else {}
-    pyfunc = flavors.get("python_function")
-    if not isinstance(pyfunc, dict):
-        raise _broken(version, "its MLmodel has no python_function flavor; log it with a flavor that has one")
-    if trust == "code":
-        return
-    loader = pyfunc.get("loader_module")
-    if loader != "mlflow.sklearn":
-        raise _refused(version, f"it is loaded by '{loader}', which runs code of the model's publisher", "")
-    _check_sklearn(directory, version, pyfunc, flavors.get("sklearn"))
+    types_only = trust != "code"
+    try:
+        # with the description first, so that a pickle is refused with the words that say how to log it otherwise
+        check_files(directory, plain_only=False)
+        description = mlmodel_file.read(directory)
+        mlmodel_file.flavors(description)
+        mlmodel_file.check_paths(description)
+        if types_only:
+            file, declared = mlmodel_file.check_plain(directory, description)
+            check_files(directory, plain_only=True)
+            _check_skops(file, declared)
+    except AsksTooMuchError as exc:
+        raise _refused(version, str(exc), exc.way_out) from exc
+    except BadFilesError as exc:
+        raise UnsafeModelError(f"{_named(version)} cannot be loaded: {exc}") from exc
+    if pinned is not None:
+        compare(manifest_of(directory), pinned, version)
+
+
+def compare(found: Manifest, pinned: Manifest, version: ModelVersion) -> None:
+    """Make sure that files are the pinned ones.
+
+    Raises:
+        ChangedModelError: They are not; the message names the files.
+    """
+    if found != pinned:
+        raise ChangedModelError(
+            f"{_named(version)} is not loaded: its files were changed after the gates had passed "
+            f"({pinned.difference(found)}). Register the changed model as a new version, so that it is judged"
+        )
+
+
+def _check_skops(file: Path, declared: list[str]) -> None:
+    skops_file.check_archive(file)
+    unknown = skops_file.untrusted_types(file, declared)
+    if unknown:
+        way_out = "use estimators of scikit-learn's own, without functions of yours inside"
+        raise AsksTooMuchError(f"it holds types outside our trusted list: {', '.join(unknown)[:1000]}", way_out)
 
 
 def _folder(model: str) -> str:
@@ -106,9 +141,17 @@ def _key(version: ModelVersion) -> str:
     return f"{version.version}-{digest[:16]}"
 
 
-def _download(client: MlflowClient, version: ModelVersion, into: Path) -> Path:
+def download(client: MlflowClient, version: ModelVersion, into: Path) -> Path:
+    """Download a version's files, within bounds, into an empty directory; nothing says yet that they may be loaded.
+
+    Raises:
+        NotFoundError: MLflow knows no such version, or its files are gone.
+        UnavailableError: MLflow's server or the artifact store does not answer.
+        UnsafeModelError: They are too many or too large, or links.
+    """
     with translated():
         uri = client.get_model_version_download_uri(version.model, str(version.version))
+        _check_source(client, version, uri)
         path = Path(
             download_artifacts(artifact_uri=uri, dst_path=str(into / "files"), tracking_uri=client.tracking_uri)
         )
@@ -117,83 +160,38 @@ def _download(client: MlflowClient, version: ModelVersion, into: Path) -> Path:
     return path
 
 
-def _check_files(directory: Path, version: ModelVersion) -> None:
-    for folder, folders, files in os.walk(directory):
-        for name in (*folders, *files):
-            path = Path(folder, name)
-            if path.is_symlink() or not (path.is_dir() or path.is_file()):
-                raise _broken(version, f"'{path.relative_to(directory)}' is a link or special file; log plain files")
-
-
-def _read_mlmodel(directory: Path, version: ModelVersion) -> dict[str, Any]:
-    path = directory / "MLmodel"
-    if not path.is_file():
-        raise _broken(version, "its files have no MLmodel; register a model that MLflow logged")
-    if path.stat().st_size > MAX_MLMODEL_BYTES:
-        raise _broken(version, f"its MLmodel is larger than {MAX_MLMODEL_BYTES} bytes")
+def _check_source(client: MlflowClient, version: ModelVersion, uri: str) -> None:
+    """Bound what would be downloaded, and follow no link of a local directory into the copy."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as exc:
-        raise _broken(version, "its MLmodel is not valid YAML; log the model again") from exc
-    if not isinstance(document, dict):
-        raise _broken(version, "its MLmodel is not a mapping; log the model again")
-    return document
+        local = urlparse(uri)
+        if local.scheme in ("", "file"):
+            check_files(Path(unquote(local.path)), plain_only=False)
+        else:
+            check_listing(_listing(get_artifact_repository(uri, tracking_uri=client.tracking_uri)))
+    except BadFilesError as exc:
+        raise UnsafeModelError(f"{_named(version)} is not downloaded: {exc}") from exc
 
 
-def _check_sklearn(directory: Path, version: ModelVersion, pyfunc: dict[str, Any], sklearn: Any) -> None:
-    extra = sorted(key for key, value in pyfunc.items() if key not in _PYFUNC_KEYS and value is not None)
-    if extra:
-        raise _refused(version, f"its MLmodel asks for {', '.join(extra)}", "log it without code of its own")
-    if pyfunc.get("predict_fn", "predict") not in PREDICT_FUNCTIONS:
-        raise _refused(version, f"it predicts with '{pyfunc['predict_fn']}'", f"use one of {sorted(PREDICT_FUNCTIONS)}")
-    if not isinstance(sklearn, dict) or sklearn.get("code") is not None:
-        raise _refused(version, "its sklearn flavor is missing or carries code", _HOW_TO_LOG)
-    saved_as = sklearn.get("serialization_format", "pickle")
-    if saved_as != "skops":
-        raise _refused(
-            version, f"it is saved as {saved_as}, which can run code when loaded", f"{_HOW_TO_LOG} {_AUTOLOG}"
-        )
-    file = _inside(directory, version, pyfunc.get("model_path"))
-    if sklearn.get("pickled_model") != pyfunc.get("model_path"):
-        raise _broken(version, "its two flavors name different files; log the model again")
-    declared = sklearn.get("skops_trusted_types") or []
-    if not isinstance(declared, list):
-        raise _broken(version, "its skops_trusted_types is not a list; log the model again")
-    # MLflow trusts what the artifact declares, so both the declared and the contained types must be on our list
-    unknown = sorted({*map(str, declared), *_untrusted_types(file, version)} - set(TRUSTED_TYPES))
-    if unknown:
-        way_out = "use estimators of scikit-learn's own, without functions of yours inside"
-        raise _refused(version, f"it holds types outside our trusted list: {', '.join(unknown)[:1000]}", way_out)
-
-
-def _inside(directory: Path, version: ModelVersion, name: Any) -> Path:
-    file = directory / name if isinstance(name, str) else directory
-    if not file.is_file() or not file.resolve().is_relative_to(directory.resolve()):
-        raise _broken(version, "its model file is missing or outside the model; log the model again")
-    return file
-
-
-def _untrusted_types(file: Path, version: ModelVersion) -> list[str]:
-    import skops.io
-
-    try:
-        return list(skops.io.get_untrusted_types(file=file))
-    # skops reads a stranger's file here and raises whatever its parts raise (KeyError, TypeError, BadZipFile …);
-    # each of them means the same: this is not a file that skops wrote
-    except Exception as exc:
-        kind = "truncated or damaged" if isinstance(exc, zipfile.BadZipFile) else f"unreadable ({type(exc).__name__})"
-        raise _broken(version, f"its skops file is {kind}; log the model again") from exc
+def _listing(repository: ArtifactRepository) -> list[tuple[str, int | None]]:
+    found: list[tuple[str, int | None]] = []
+    folders: list[str | None] = [None]
+    while folders and len(found) <= MAX_FILES:
+        folder = folders.pop()
+        for entry in repository.list_artifacts(folder):
+            if not entry.is_dir:
+                found.append((entry.path, entry.file_size))
+            elif entry.path.count("/") < MAX_DEPTH:
+                folders.append(entry.path)
+            else:
+                raise BadFilesError(f"'{entry.path[:200]}' lies more than {MAX_DEPTH} folders deep")
+    return found
 
 
 def _named(version: ModelVersion) -> str:
     return f"model '{version.model}' version {version.version}"
 
 
-def _broken(version: ModelVersion, reason: str) -> MlflowExtError:
-    return UnsafeModelError(f"{_named(version)} cannot be loaded: {reason}")
-
-
-def _refused(version: ModelVersion, reason: str, way_out: str) -> MlflowExtError:
+def _refused(version: ModelVersion, reason: str, way_out: str) -> UnsafeModelError:
     policy = f"models: {{{version.model!r}: {{serving: {{trust: code}}}}}}"
     either = f"{way_out[0].upper()}{way_out[1:]}; or, if" if way_out else "If"
     return UnsafeModelError(

@@ -26,6 +26,7 @@ from mlflow_ext.errors import (
     UnavailableError,
 )
 from mlflow_ext.policy import ModelPolicy
+from mlflow_ext.ports import Pins
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +38,9 @@ _TAIL_BYTES = 2_000
 class ProcessEvaluator:
     """Evaluates in a child process, with MLflow reached over HTTP."""
 
-    def __init__(self, mlflow_url: str, models: Path) -> None:
-        """Take the address of MLflow's server and the directory in which model files are kept."""
+    def __init__(self, mlflow_url: str, models: Path, pins: Pins) -> None:
+        """Take the address of MLflow's server, the directory in which model files are kept, and what was pinned."""
+        self._pins = pins
         self._mlflow_url = mlflow_url
         self._models = models
 
@@ -62,6 +64,7 @@ class ProcessEvaluator:
                 "dry_run": promotion.dry_run,
                 "candidate": _document(candidate),
                 "champion": _document(champion) if champion else None,
+                "champion_files": self._pinned(champion),
                 "evaluation": policy.evaluation.model_dump(mode="json"),
                 "trust": policy.serving.trust,
             }
@@ -69,6 +72,10 @@ class ProcessEvaluator:
             if not answer.is_file():
                 raise EvaluationCrashedError(f"the evaluation process {_ending(code)}{_tail(output)}")
             return _evidence(json.loads(answer.read_text(encoding="utf-8")))
+
+    def _pinned(self, version: ModelVersion | None) -> list[list[Any]] | None:
+        files = self._pins.manifest(version.model, version.version) if version else None
+        return files.as_list() if files else None
 
     def _run(self, request: dict[str, Any], output: Path, timeout_s: float, cancelled: Callable[[], bool]) -> int:
         with output.open("wb") as log:

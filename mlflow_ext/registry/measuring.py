@@ -12,7 +12,6 @@ from typing import Any
 
 import mlflow
 import mlflow.models
-import mlflow.pyfunc
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
@@ -25,12 +24,13 @@ from mlflow.models.evaluation.default_evaluator import BuiltInEvaluator
 from requests.exceptions import RequestException
 
 from mlflow_ext.domain.gates import Evidence
+from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import EvaluationImpossibleError, MlflowExtError, NotFoundError, UnavailableError
 from mlflow_ext.policy import EvaluationPolicy
-from mlflow_ext.registry.artifacts import fetch
 from mlflow_ext.registry.evaluation_data import EvaluationData, load_rows
 from mlflow_ext.registry.evaluation_run import promotion_run
+from mlflow_ext.registry.loading import open_model
 
 _FINAL_ANSWERS = frozenset(
     {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
@@ -68,11 +68,12 @@ def measure(request: dict[str, Any]) -> Evidence:
         with mlflow.start_run(run_id=run_id):
             bench = _Bench(client, dataset, rows, policy, Path(request["models"]), request["trust"])
             measured = bench.measure(candidate, "candidate.")
+            manifest = bench.manifest
             beside, error = None, None
             if champion is not None:
                 try:
                     with _without_plots():
-                        beside = bench.measure(champion, "champion.")
+                        beside = bench.measure(champion, "champion.", request["champion_files"])
                 except (EvaluationImpossibleError, NotFoundError) as exc:
                     error = str(exc)
     except MlflowExtError:
@@ -93,6 +94,7 @@ def measure(request: dict[str, Any]) -> Evidence:
         },
         run_id=run_id,
         duration_s=round(time.monotonic() - started, 3),
+        manifest=manifest.as_list() if manifest else None,
     )
 
 
@@ -114,24 +116,26 @@ class _Bench:
         self._policy = policy
         self._models = models
         self._trust = trust
+        self.manifest: Manifest | None = None
+        """Files of the version that was measured last."""
 
-    def measure(self, version: ModelVersion, prefix: str) -> dict[str, float]:
+    def measure(self, version: ModelVersion, prefix: str, pinned: list[list[Any]] | None = None) -> dict[str, float]:
         """Load a version and evaluate it; metrics come back without the prefix under which they are logged."""
         named = f"version {version.version} of {version.model}"
+        files = Manifest.from_list(pinned) if pinned is not None else None
         try:
-            directory = fetch(self._client, version, self._models, trust=self._trust)
+            opened = open_model(self._client, version, self._models, trust=self._trust, pinned=files)
         except UnavailableError:
             raise
         except MlflowExtError as exc:
             raise EvaluationImpossibleError(str(exc)) from exc
-        try:
-            model = mlflow.pyfunc.load_model(str(directory))
         # a model's own code raises whatever it likes; the child process is where that must end
         except Exception as exc:
             raise EvaluationImpossibleError(
                 f"{named} cannot be loaded here: {_first_line(exc)}; log it with the versions of "
                 "scikit-learn and MLflow that this installation has"
             ) from exc
+        model, self.manifest = opened.model, opened.manifest
         features = _features(model, self._rows.frame, self._policy.target, named, self._rows.source)
         with _mlflow_answers(f"the evaluation of {named}"):
             try:

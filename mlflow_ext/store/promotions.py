@@ -6,11 +6,13 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, and_, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from mlflow_ext.domain.pins import Manifest, Pin
 from mlflow_ext.domain.promotion import OPEN_STATES, Promotion, PromotionEvent, PromotionState, next_state
 from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.lease import LeaseTable
+from mlflow_ext.store.pins import put_pin
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE, applied_policy, promotion_step
 from mlflow_ext.store.tables import promotion as table
 from mlflow_ext.store.triggers import CHANNEL
@@ -118,7 +120,9 @@ class SqlPromotions:
     ) -> Promotion:
         """Apply an event, with its line of the story, in one transaction."""
         state = next_state(promotion.state, event)
-        columns = _settable(values)
+        columns = dict(values or {})
+        files: Manifest | None = columns.pop("pin", None)
+        columns = _settable(columns)
         if not (state.is_open and state is not PromotionState.AWAITING_APPROVAL):
             columns |= {"reason": note, "lease_owner": None, "lease_until": None}
         seen = and_(table.c.id == promotion.id, table.c.state == promotion.state, table.c.attempt == promotion.attempt)
@@ -135,6 +139,8 @@ class SqlPromotions:
             )
             if row is None:
                 raise ConflictError(f"promotion {promotion.id} was changed or taken over by somebody else")
+            if files is not None:
+                put_pin(connection, Pin(promotion.model, promotion.version, files, promotion.id))
             _tell(connection, promotion.id, event, state, note)
             connection.execute(select(func.pg_notify(CHANNEL, promotion.model)))
         return _promotion(row)

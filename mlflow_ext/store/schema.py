@@ -10,6 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 
 from mlflow_ext.store.engine import translated
+from mlflow_ext.store.pins import install_pin_trigger
 from mlflow_ext.store.tables import SCHEMA, metadata
 from mlflow_ext.store.triggers import install_triggers
 
@@ -27,6 +28,7 @@ def upgrade(engine: Engine) -> None:
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
         command.upgrade(_config(connection), "head")
         install_triggers(connection)
+        install_pin_trigger(connection)
 
 
 def current(engine: Engine) -> str | None:

@@ -7,6 +7,7 @@ from mlflow_ext.testing.clock import MemoryClock
 from mlflow_ext.testing.evaluator import MemoryResults, ScriptedEvaluator
 from mlflow_ext.testing.events import MemoryEventLog
 from mlflow_ext.testing.notifications import MemoryNotifications
+from mlflow_ext.testing.pins import MemoryPins
 from mlflow_ext.testing.pointers import MemoryPointers
 from mlflow_ext.testing.promotions import MemoryPromotions
 from mlflow_ext.testing.registry import MemoryRegistry
@@ -15,6 +16,7 @@ __all__ = [
     "MemoryClock",
     "MemoryEventLog",
     "MemoryNotifications",
+    "MemoryPins",
     "MemoryPointers",
     "MemoryPromotions",
     "MemoryRegistry",

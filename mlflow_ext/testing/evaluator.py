@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mlflow_ext.domain.gates import Evidence, GateReport
+from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.promotion import Promotion
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import ConflictError, EvaluationImpossibleError
@@ -18,12 +19,14 @@ class ScriptedEvaluator:
         metrics: Metrics by version.
         faults: Raised one after the other by the next calls, before anything is measured.
         meanwhile: Called while "measuring": what the rest of the world does then.
+        manifests: Files by version.
         calls: Candidate and champion of each call.
     """
 
     metrics: dict[int, dict[str, float]] = field(default_factory=dict)
     faults: list[Exception] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
+    manifests: dict[int, Manifest] = field(default_factory=dict)
     calls: list[tuple[int, int | None]] = field(default_factory=list)
 
     def evaluate(
@@ -49,6 +52,7 @@ class ScriptedEvaluator:
             champion_version=champion.version if champion else None,
             rows=100,
             run_id=f"run-{promotion.id}",
+            manifest=self.manifests[candidate.version].as_list() if candidate.version in self.manifests else None,
         )
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from threading import RLock
 from typing import Any
 
+from mlflow_ext.domain.pins import Manifest, Pin
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState, next_state
 from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
 from mlflow_ext.policy import ModelPolicy
@@ -24,6 +25,7 @@ class PromotionShelf:
         leases: Who holds a promotion, until when.
         stories: Steps by promotion.
         policies: Policy documents by digest.
+        pins: Files that passed the gates, by model and version.
         lock: Held for each change.
     """
 
@@ -33,6 +35,7 @@ class PromotionShelf:
     leases: dict[int, tuple[str | None, datetime]] = field(default_factory=dict)
     stories: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pins: dict[tuple[str, int], Pin] = field(default_factory=dict)
     lock: RLock = field(default_factory=RLock)
 
 
@@ -119,6 +122,7 @@ class MemoryPromotions:
         """Apply an event, with its line of the story."""
         state = next_state(promotion.state, event)
         columns = dict(values or {})
+        files: Manifest | None = columns.pop("pin", None)
         if not set(columns) <= _SETTABLE:
             raise TypeError(f"a promotion's step cannot set {', '.join(sorted(set(columns) - _SETTABLE))}")
         with self.shelf.lock:
@@ -128,6 +132,9 @@ class MemoryPromotions:
             if not state.is_open or state is PromotionState.AWAITING_APPROVAL:
                 columns["reason"] = note
                 self.shelf.leases.pop(promotion.id, None)
+            if files is not None:
+                pin = Pin(promotion.model, promotion.version, files, promotion.id, self.shelf.now())
+                self.shelf.pins[promotion.model, promotion.version] = pin
             return self._store(replace(row, state=state, updated_at=self.shelf.now(), **columns), event, note)
 
     def postpone(self, promotion: Promotion, delay_s: float, *, event: str, note: str) -> None:

@@ -22,6 +22,7 @@ from mlflow_ext.errors import (
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.registry.evaluator import ProcessEvaluator
 from mlflow_ext.registry.measuring import measure
+from mlflow_ext.testing import MemoryPins
 from tests.conftest import free_port
 from tests.integration.promotion.conftest import FRAME, GOOD, TARGET, Stack
 from tests.integration.registered import pointed_at
@@ -56,6 +57,7 @@ def request(stack: Stack, candidate: ModelVersion, champion: ModelVersion | None
         "dry_run": False,
         "candidate": document(candidate),
         "champion": document(champion) if champion else None,
+        "champion_files": None,
         "evaluation": policy,
         "trust": "types",
     }
@@ -132,7 +134,7 @@ def evaluate(stack: Stack, version: ModelVersion, *, url: str | None = None, can
     """Evaluate in a process that goes wrong; gives the error as text."""
     promotion = Promotion(next(NUMBERS), version.model, version.version, PromotionState.EVALUATING, "cli")
     policy = ModelPolicy.model_validate({"serving": {"trust": "code"}, "evaluation": more})
-    evaluator = ProcessEvaluator(url or stack.url, stack.directory / "models")
+    evaluator = ProcessEvaluator(url or stack.url, stack.directory / "models", MemoryPins())
     with pytest.raises(MlflowExtError) as raised:
         evaluator.evaluate(promotion, version, None, policy, lambda: cancel)
     return f"{type(raised.value).__name__}: {raised.value}"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from mlflow_ext.domain.pins import FileDigest, Manifest
 from mlflow_ext.domain.promotion import PromotionState
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.errors import (
@@ -34,6 +35,26 @@ def test_a_better_version_goes_to_production(world: World) -> None:
     assert "production" in world.registry.version("wine", 2).aliases
     assert world.results.written[0][1] == "passed"
     assert world.look() == []
+
+
+def test_what_passed_the_gates_is_pinned(world: World) -> None:
+    """The files that were judged are kept with the step that lets them pass, and only then."""
+    files = {n: Manifest.of([FileDigest("MLmodel", n, "ab")]) for n in (2, 3)}
+    world.evaluator.manifests.update(files)
+    for version in (2, 3):
+        world.registry.set_stage("wine", version, Stage.STAGING)
+        world.work()
+    assert {key: pin.manifest for key, pin in world.shelf.pins.items()} == {("wine", 2): files[2]}
+
+
+def test_a_version_that_was_edited_after_the_gates_does_not_go_to_production(world: World) -> None:
+    """The promotion fails and says why; the champion stays."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.edited.add(2)
+    ended = world.work()
+    assert ended.state is PromotionState.FAILED
+    assert "changed after the gates" in ended.reason
+    assert world.stages() == ["Production", "Staging", "None"]
 
 
 @pytest.mark.parametrize("mark", ["stage", "alias", "tag"])

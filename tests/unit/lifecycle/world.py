@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from mlflow_ext import gates
 from mlflow_ext.domain.promotion import Promotion
-from mlflow_ext.domain.stages import Stage
+from mlflow_ext.domain.stages import ModelVersion, Stage
+from mlflow_ext.errors import ChangedModelError
 from mlflow_ext.lifecycle.open_promotions import end_overtaken, open_promotions
 from mlflow_ext.lifecycle.promote import Promoter
 from mlflow_ext.lifecycle.reconcile import agree_marks, reconcile_pointer
@@ -25,6 +26,7 @@ class World:
         self.evaluator = ScriptedEvaluator({1: {"auc": 0.6}, 2: {"auc": 0.7}, 3: {"auc": 0.4}})
         self.results = MemoryResults()
         self.policy = policy
+        self.edited: set[int] = set()
         self.workers = 0
         self.promotions = self.killed()
 
@@ -39,6 +41,11 @@ class World:
         """Bring marks and pointer along."""
         agree_marks(model, self.registry, self.registry.log, self.pointers, self.registry)
         reconcile_pointer(model, self.registry, self.pointers, self.registry.log)
+
+    def verify(self, version: ModelVersion) -> None:
+        """Find the files as they were judged, unless `edited` says otherwise."""
+        if version.version in self.edited:
+            raise ChangedModelError(f"version {version.version}: its files were changed after the gates had passed")
 
     def look(self) -> list[Promotion]:
         """What a worker does on a notification."""
@@ -59,6 +66,7 @@ class World:
             judge=gates.judge,
             policy=lambda _: self.policy,
             flipped=self.settle,
+            verify=self.verify,
         )
 
     def work(self, cancelled: Callable[[], bool] = lambda: False) -> Promotion:

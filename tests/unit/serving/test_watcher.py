@@ -8,7 +8,7 @@ import pytest
 
 from mlflow_ext.domain.serving import ServingPointer
 from mlflow_ext.domain.stages import ModelVersion, Stage
-from mlflow_ext.errors import UnavailableError, UnsafeModelError
+from mlflow_ext.errors import ChangedModelError, UnavailableError, UnsafeModelError
 from mlflow_ext.lifecycle.reconcile import reconcile_pointer
 from mlflow_ext.testing.notifications import MemoryNotifications
 from mlflow_ext.testing.pointers import MemoryPointers
@@ -28,6 +28,7 @@ class Loads:
     failing: dict[int, Exception] = field(default_factory=dict)
     held: dict[int, threading.Event] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
+    digest: str = "as judged"
 
     def load(self, version: ModelVersion) -> LoadedVersion:
         """Load."""
@@ -37,7 +38,7 @@ class Loads:
         if version.version in self.failing:
             raise self.failing[version.version]
         made = loaded(version.model, version.version)
-        return LoadedVersion(version.model, version.version, version.source, made.predictor, None)
+        return LoadedVersion(version.model, version.version, version.source, made.predictor, None, digest=self.digest)
 
 
 @dataclass
@@ -50,6 +51,7 @@ class World:
     loads: Loads = field(default_factory=Loads)
     pool: Pool = field(default_factory=Pool)
     changes: list[None] = field(default_factory=list)
+    pinned: dict[int, str] = field(default_factory=dict)
     database_is_away: bool = False
     # the twins' clock stands still, in the past
     keep_previous_s: float = 1e9
@@ -65,6 +67,7 @@ class World:
             notifications=self.notifications,
             metrics=Metrics(),
             keep_previous_s=lambda model: self.keep_previous_s,
+            pinned=lambda _: self.pinned,
             reconcile_s=30,
             on_change=lambda: self.changes.append(None),
         )
@@ -122,6 +125,21 @@ def test_ready_when_production_cannot_be_loaded(world: World) -> None:
     assert world.watcher.wait_ready(10)
     assert world.served is None
     assert world.pool.failures("wine")[1].reason == "it is broken"
+
+
+def test_what_was_loaded_ahead_from_other_files_does_not_answer(world: World) -> None:
+    """A version loaded before its gates passed answers only if its files are those that passed."""
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.loads.digest = "of other files"
+    world.watcher.start()
+    wait_until(lambda: world.pool.versions("wine") == [1, 2], 10)
+    world.loads.failing[2] = ChangedModelError("its files were changed after the gates had passed")
+    world.pinned[2] = "as judged"
+    world.stage(2, Stage.PRODUCTION)
+    wait_until(lambda: 2 in world.pool.failures("wine"), 10)
+    assert world.served == 1
+    assert "changed after the gates" in world.pool.failures("wine")[2].reason
 
 
 def test_a_flip_to_a_loaded_version_loads_nothing(world: World) -> None:
