@@ -193,7 +193,11 @@ def plain(value: Any, prefix: str = "") -> Any:
     if isinstance(value, dict):
         return {key: plain(item, prefix) for key, item in value.items()}
     if hasattr(value, "__dict__"):
-        return {key: plain(item, prefix) for key, item in vars(value).items() if key not in _VOLATILE}
+        plainly = {key: plain(item, prefix) for key, item in vars(value).items() if key not in _VOLATILE}
+        if "_latest_version" in plainly:
+            # MLflow reads a model's versions without an order, so PostgreSQL gives them as they lie on disk
+            plainly["_latest_version"].sort(key=lambda version: int(version["_version"]))
+        return plainly
     return _words(value, prefix) if isinstance(value, str) else value
 
 
