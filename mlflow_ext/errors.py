@@ -60,6 +60,10 @@ class EvaluationImpossibleError(MlflowExtError):
     """The version cannot be evaluated as things are; trying again would not help."""
 
 
+class MissingEvidenceError(MlflowExtError):
+    """There is nothing that this gate could judge by."""
+
+
 class EvaluationCrashedError(MlflowExtError):
     """The evaluation process ended without an answer; trying again may help."""
 

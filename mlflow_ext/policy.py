@@ -1,6 +1,7 @@
 """What may become Production and how it is watched: the per-model sections of `mlflow-ext.yaml`, validated.
 
-Settings that differ between machines (addresses, directories, secrets) live in `config.py`.
+Settings that differ between machines (addresses, directories, secrets) live in `config.py`; a gate's own bounds beside
+its rules in `gates/`.
 """
 
 import hashlib
@@ -8,7 +9,22 @@ import json
 from typing import Annotated, Any, Literal
 
 from croniter import croniter
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from mlflow_ext.errors import InvalidPolicyError
+from mlflow_ext.gate_kinds import gate_named, known_gates
+
+DEFAULT_GATE = "metric"
+"""What a section without `gate:` is."""
 
 
 def _cron(text: str) -> str:
@@ -42,30 +58,52 @@ class EvaluationPolicy(Section):
     timeout_s: float = Field(default=600.0, gt=0)
 
 
-class MetricGatePolicy(Section):
-    """A metric gate, in the words of MLflow's MetricThreshold.
+class GatePolicy(Section):
+    """What every gate's section has; a gate's own bounds are beside its rules, in `gates/`.
 
     Attributes:
-        gate: `metric`.
-        metric: Metric name as `mlflow.models.evaluate` gives it (`roc_auc`, `f1_score`, `root_mean_squared_error` …).
-        threshold: The candidate must reach it (at least, or at most where lower is better).
-        min_absolute_change: How much better than Production on the same rows, in the metric's unit; may be negative.
-        min_relative_change: How much better than Production, as a share of its value; may be negative.
-        greater_is_better: Which direction is better.
+        gate: Kind of gate: the name of its entry point in the group `mlflow_ext.gates`.
+        importance: `critical` decides; `advisory` is measured and shown, and decides nothing; `dry_run` is a gate on
+            trial: measured and kept, and no sentence about the promotion mentions it.
     """
 
-    gate: Literal["metric"] = "metric"
-    metric: str
-    threshold: float | None = None
-    min_absolute_change: float | None = None
-    min_relative_change: float | None = None
-    greater_is_better: bool = True
+    gate: str
+    importance: Literal["critical", "advisory", "dry_run"] = "critical"
 
-    @model_validator(mode="after")
-    def _has_a_bound(self) -> "MetricGatePolicy":
-        if self.threshold is None and self.min_absolute_change is None and self.min_relative_change is None:
-            raise ValueError("a metric gate needs threshold, min_absolute_change or min_relative_change")
-        return self
+    @property
+    def title(self) -> str:
+        """What people are shown before there is a result."""
+        return self.gate
+
+
+class _AnyGate:
+    """Reads a gate's section with the class that the gate itself gives, found by its word."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            _read_gate,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda section, info: section.model_dump(mode=info.mode), info_arg=True
+            ),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler(gate_named(word).policy.__pydantic_core_schema__) for word in known_gates()]}
+
+
+def _read_gate(section: Any) -> GatePolicy:
+    if isinstance(section, GatePolicy):
+        return section
+    if not isinstance(section, dict):
+        raise PydanticCustomError("gate", "a gate is a mapping, such as {gate: metric, metric: roc_auc}")
+    word = section.get("gate", DEFAULT_GATE)
+    try:
+        kind: type[GatePolicy] = gate_named(str(word)).policy
+    except InvalidPolicyError as exc:
+        raise PydanticCustomError("gate", "{reason}", {"reason": f"gate {word}: {exc}"}) from exc
+    return kind.model_validate(section)
 
 
 class ServingPolicy(Section):
@@ -134,7 +172,7 @@ class ModelPolicy(Section):
     """Everything the platform may do with one registered model."""
 
     evaluation: EvaluationPolicy = EvaluationPolicy()
-    gates: tuple[MetricGatePolicy, ...] = ()
+    gates: tuple[Annotated[GatePolicy, _AnyGate], ...] = ()
     serving: ServingPolicy = ServingPolicy()
     drift: DriftPolicy = DriftPolicy()
     retraining: RetrainingPolicy = RetrainingPolicy()

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mlflow_ext.domain.events import RegistryEvent
-from mlflow_ext.domain.gates import Evidence, GateReport
+from mlflow_ext.domain.gates import GateReport
 from mlflow_ext.domain.pins import Manifest, Pin
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent
 from mlflow_ext.domain.serving import ServingPointer
@@ -233,7 +233,7 @@ class Pins(Protocol):
 
 
 class Evaluator(Protocol):
-    """Measures a candidate and the champion on the same rows (adapter: `registry/evaluator.py`)."""
+    """Lets the policy's gates judge a candidate beside the champion (adapter: `registry/evaluator.py`)."""
 
     def evaluate(
         self,
@@ -242,14 +242,14 @@ class Evaluator(Protocol):
         champion: ModelVersion | None,
         policy: ModelPolicy,
         cancelled: Callable[[], bool],
-    ) -> Evidence:
-        """Measure, and log what was measured into the one MLflow run of this promotion.
+    ) -> GateReport:
+        """Measure and judge, and log what was measured into the one MLflow run of this promotion.
 
         Args:
             promotion: For whom; a second call for the same promotion uses the same run.
             candidate: Version to be judged.
             champion: Version in Production, if there is one.
-            policy: Says on which rows, and how far the models' files are trusted.
+            policy: Says which gates, on which rows, and how far the models' files are trusted.
             cancelled: Asked again and again; True ends the measuring.
 
         Raises:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from mlflow_ext import gates
 from mlflow_ext.bootstrap import Lifecycle, lifecycle, services
 from mlflow_ext.config import Settings, load
 from mlflow_ext.domain.replicas import Role
@@ -140,7 +139,6 @@ def run(settings: Settings) -> None:
             promotions=parts.promotions,
             evaluator=ProcessEvaluator(settings.mlflow_url, settings.models_dir, pins),
             results=MlflowResults(client),
-            judge=gates.judge,
             policy=settings.policy,
             flipped=parts.settle,
             verify=StoredFiles(client, pins).verify,

@@ -15,6 +15,14 @@ class Verdict(StrEnum):
     ERROR = "error"
 
 
+class Importance(StrEnum):
+    """What a gate's answer counts for."""
+
+    CRITICAL = "critical"
+    ADVISORY = "advisory"
+    DRY_RUN = "dry_run"
+
+
 @dataclass(frozen=True, slots=True)
 class GateResult:
     """One gate's answer.
@@ -27,7 +35,12 @@ class GateResult:
         measured: The candidate's value, in the metric's own unit.
         bound: What it had to reach, in the same unit.
         champion: The champion's value on the same rows.
-        sample_size: Number of evaluation rows.
+        sample_size: Number of rows that were judged by.
+        importance: Whether it decides, is shown only, or is on trial.
+        interval: Confidence interval of `measured`, or of the difference that `details` names.
+        evidence: Artifact path of a table with more.
+        picture: Artifact path of a picture (PNG).
+        details: Further numbers by name, ready for JSON.
     """
 
     gate: str
@@ -38,10 +51,28 @@ class GateResult:
     bound: float | None = None
     champion: float | None = None
     sample_size: int | None = None
+    importance: Importance = Importance.CRITICAL
+    interval: tuple[float, float] | None = None
+    evidence: str | None = None
+    picture: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Give a JSON-ready form."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> "GateResult":
+        """Read the form that `as_dict` gives, also from before a field was added."""
+        interval = document.get("interval")
+        return cls(
+            **{
+                **document,
+                "verdict": Verdict(document["verdict"]),
+                "importance": Importance(document.get("importance", Importance.CRITICAL)),
+                "interval": None if interval is None else (interval[0], interval[1]),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +130,10 @@ class GateReport:
 
     @property
     def verdict(self) -> Verdict:
-        """Combine: an error outranks a failure, a failure outranks doubt, and no gate at all is doubt."""
+        """Combine the critical results: an error outranks a failure, a failure outranks doubt, and none is doubt."""
         if self.failure:
             return Verdict.ERROR
-        verdicts = {result.verdict for result in self.results}
+        verdicts = {result.verdict for result in self._critical}
         for verdict in (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE):
             if verdict in verdicts:
                 return verdict
@@ -114,8 +145,16 @@ class GateReport:
         if self.failure:
             return self.failure
         verdict = self.verdict
-        reasons = [result.reason for result in self.results if result.verdict is verdict]
-        return "; ".join(reasons) if reasons else "no gate is configured for this model"
+        reasons = [result.reason for result in self._critical if result.verdict is verdict]
+        if reasons:
+            return "; ".join(reasons)
+        return (
+            "no critical gate is configured for this model" if self.results else "no gate is configured for this model"
+        )
+
+    @property
+    def _critical(self) -> list[GateResult]:
+        return [result for result in self.results if result.importance is Importance.CRITICAL]
 
     def as_dict(self) -> dict[str, Any]:
         """Give a JSON-ready form."""
@@ -133,9 +172,7 @@ class GateReport:
     def from_dict(cls, document: dict[str, Any]) -> "GateReport":
         """Read the form that `as_dict` gives."""
         return cls(
-            results=tuple(
-                GateResult(**{**result, "verdict": Verdict(result["verdict"])}) for result in document["results"]
-            ),
+            results=tuple(GateResult.from_dict(result) for result in document["results"]),
             champion_version=document.get("champion_version"),
             evidence_run_id=document.get("evidence_run_id"),
             details=document.get("details") or {},

@@ -1,30 +1,93 @@
-"""The gates: each turns evidence into one result. A new gate is a file here and one line in `GATES`.
+"""The gates: each turns what was measured into results. A new gate is a file and an entry point (`mlflow_ext.gates`).
 
-What is measured, and where, is the evaluator's business (`registry/evaluator.py`); who waits for the answer is
-`lifecycle/promote.py`.
+What a gate is given is in `gate_context.py`; what is measured, and where, is the evaluator's business
+(`registry/evaluator.py`); who waits for the answer is `lifecycle/promote.py`.
 """
 
-from collections.abc import Callable
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from math import isfinite
 from typing import Any
 
-from mlflow_ext.domain.gates import Evidence, GateReport, GateResult
-from mlflow_ext.gates.metric import judge_metric
-from mlflow_ext.policy import ModelPolicy
+from mlflow_ext.domain.gates import GateResult, Importance, Verdict
+from mlflow_ext.errors import MissingEvidenceError, MlflowExtError, UnavailableError
+from mlflow_ext.gate_context import Gate, GateContext
+from mlflow_ext.gate_kinds import gate_named
+from mlflow_ext.policy import GatePolicy
 
-Gate = Callable[[Any, Evidence], GateResult]
-"""A pure function: the gate's section of the policy and what was measured give one result."""
-
-GATES: dict[str, Gate] = {
-    "metric": judge_metric,
-}
-"""By the word that stands as `gate:` in the policy."""
+_log = logging.getLogger(__name__)
 
 
-def judge(policy: ModelPolicy, evidence: Evidence) -> GateReport:
-    """Let every gate of the policy judge the evidence, in the policy's order."""
-    return GateReport(
-        results=tuple(GATES[section.gate](section, evidence) for section in policy.gates),
-        champion_version=evidence.champion_version,
-        evidence_run_id=evidence.run_id,
-        details=evidence.as_dict(),
+def judge(sections: Sequence[GatePolicy], context: GateContext) -> tuple[GateResult, ...]:
+    """Let every gate of a policy judge, in the policy's order.
+
+    Nothing that one gate does wrong keeps the others from judging: missing evidence is `inconclusive`, whatever else
+    it raises is `error`.
+
+    Raises:
+        UnavailableError: A part that is needed does not answer; all of it is to be tried again.
+    """
+    return tuple(result for section in sections for result in _judged(section, context))
+
+
+def _judged(section: GatePolicy, context: GateContext) -> list[GateResult]:
+    gate: Gate = gate_named(section.gate)
+    try:
+        answer = gate.judge(section, context)
+        results = [answer] if isinstance(answer, GateResult) else list(answer)
+        if not results:
+            results = [_without_measurement(section, Verdict.ERROR, "the gate gave no result")]
+    except UnavailableError:
+        raise
+    except MissingEvidenceError as exc:
+        results = [_without_measurement(section, Verdict.INCONCLUSIVE, str(exc))]
+    except MlflowExtError as exc:
+        results = [_without_measurement(section, Verdict.ERROR, str(exc))]
+    # a gate of one's own, and the model's code under it, may raise whatever they like
+    except Exception as exc:
+        _log.exception("gate_fault gate=%s", section.gate)
+        results = [_without_measurement(section, Verdict.ERROR, f"{section.gate}: {type(exc).__name__}: {exc}")]
+    return [_storable(result, Importance(section.importance)) for result in results]
+
+
+def _without_measurement(section: GatePolicy, verdict: Verdict, reason: str) -> GateResult:
+    return GateResult(gate=section.gate, name=section.title, verdict=verdict, reason=reason)
+
+
+def _storable(result: GateResult, importance: Importance) -> GateResult:
+    """Keep what JSON and MLflow can hold, and let the policy say what the result counts for."""
+    interval = None
+    if result.interval is not None and all(isfinite(bound) for bound in result.interval):
+        interval = (float(result.interval[0]), float(result.interval[1]))
+    return replace(
+        result,
+        importance=importance,
+        measured=_finite(result.measured),
+        bound=_finite(result.bound),
+        champion=_finite(result.champion),
+        sample_size=None if result.sample_size is None else int(result.sample_size),
+        interval=interval,
+        details=_plain(result.details),
     )
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and isfinite(value) else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if hasattr(value, "tolist"):  # NumPy's numbers and arrays
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return _finite(value)
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return value

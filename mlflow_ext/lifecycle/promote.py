@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from mlflow_ext.domain.gates import Evidence, GateReport, Verdict
+from mlflow_ext.domain.gates import GateReport, Verdict
 from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState, conclusion
 from mlflow_ext.domain.stages import ModelVersion, Stage
@@ -51,9 +51,8 @@ class Promoter:
         events: The registry's changes, newest first.
         registry: Changes to the registry.
         promotions: The store; claims and fences.
-        evaluator: Measures both versions.
+        evaluator: Measures both versions and lets the gates judge.
         results: Shows the outcome in MLflow.
-        judge: Lets the policy's gates judge the evidence.
         policy: Gives the policy of a model.
         verify: Makes sure that a version's files are still those that were judged; raises `UnsafeModelError`.
         flipped: Called after a version went to Production; brings marks and pointer along.
@@ -65,7 +64,6 @@ class Promoter:
     promotions: Promotions
     evaluator: Evaluator
     results: Results
-    judge: Callable[[ModelPolicy, Evidence], GateReport]
     policy: Callable[[str], ModelPolicy]
     flipped: Callable[[str], None]
     verify: Callable[[ModelVersion], None]
@@ -151,7 +149,7 @@ class Promoter:
     ) -> GateReport:
         if not policy.gates:
             return GateReport(results=(), champion_version=_number(champion))
-        return self.judge(policy, self.evaluator.evaluate(promotion, version, champion, policy, cancelled))
+        return self.evaluator.evaluate(promotion, version, champion, policy, cancelled)
 
     def _publish(self, promotion: Promotion) -> Promotion:
         version = self._still_wanted(promotion)

@@ -9,7 +9,7 @@ It says how the gates of `flights` would judge, and changes nothing: promotions 
 Without a `model` in its configuration it takes no part, so a plain `mlflow.models.evaluate` is what it always was.
 """
 
-from typing import Any
+from typing import Any, Self
 
 VERDICT_TAG = "mlflow_ext.gates"
 REASON_TAG = "mlflow_ext.gates.reason"
@@ -50,28 +50,24 @@ class GateEvaluator:
         from mlflow import MlflowClient
         from mlflow.models.evaluation.base import EvaluationResult
 
-        from mlflow_ext.domain.gates import Evidence, Verdict
+        from mlflow_ext.domain.gates import GateReport, Verdict
         from mlflow_ext.gates import judge
 
-        name = evaluator_config["model"]
-        policy = _policy(name)
+        policy = _policy(evaluator_config["model"])
         client = MlflowClient()
         evaluation = _Evaluation(model_type, dataset, run_id, rest)
-        wanted = {gate.metric for gate in policy.gates}
-        candidate = dict(client.get_run(run_id).data.metrics)
-        if not wanted <= candidate.keys():
-            candidate |= evaluation.measure(rest.get("model"), prefix="")
-        champion = _champion(client, name) if any(_compares(gate) for gate in policy.gates) else None
-        beside, error = _measure_champion(client, evaluation, champion, policy)
-        evidence = Evidence(
-            candidate=candidate,
-            champion=beside,
-            champion_version=champion.version if champion else None,
-            champion_error=error,
-            rows=len(dataset.features_data),
-            run_id=run_id,
-        )
-        report = judge(policy, evidence)
+        with _Production(client, evaluator_config["model"], policy, evaluation) as production:
+            context = evaluation.context(client, policy, production)
+            report = GateReport(
+                results=judge(policy.gates, context),
+                champion_version=production.version.version if production.version else None,
+                evidence_run_id=run_id,
+                details={
+                    "candidate": dict(context.candidate.metrics),
+                    "champion": dict(production.found.metrics) if production.found else None,
+                    "rows": len(context.rows),
+                },
+            )
         metrics = {
             PASSED_METRIC: float(sum(result.verdict is Verdict.PASSED for result in report.results)),
             TOTAL_METRIC: float(len(report.results)),
@@ -90,6 +86,30 @@ class _Evaluation:
     def __init__(self, model_type: str, dataset: Any, run_id: str, rest: dict[str, Any]) -> None:
         self._arguments = {"model_type": model_type, "dataset": dataset, "run_id": run_id}
         self._rest = rest
+
+    def context(self, client: Any, policy: Any, production: "_Production") -> Any:
+        """Give the gates what they judge: the dataset's rows, the model at hand, and the version in Production."""
+        import pandas as pd
+
+        from mlflow_ext.registry.gate_context import RunContext
+
+        dataset, run_id = self._arguments["dataset"], self._arguments["run_id"]
+        metrics = dict(client.get_run(run_id).data.metrics)
+        wanted = {gate.metric for gate in policy.gates if gate.gate == "metric" and ":" not in gate.metric}
+        if not wanted <= metrics.keys():
+            metrics |= self.measure(self._rest.get("model"), prefix="")
+        target = dataset.targets_name or policy.evaluation.target
+        rows = pd.DataFrame(dataset.features_data).assign(**{target: dataset.labels_data})
+        return RunContext(
+            client=client,
+            run_id=run_id,
+            candidate=_loaded(self._rest.get("model"), 0, "the model being evaluated", metrics),
+            find_champion=production.find,
+            rows=rows,
+            target=target,
+            model_type=self._arguments["model_type"],
+            folder="mlflow_ext/gates",
+        )
 
     def measure(self, model: Any, *, prefix: str) -> dict[str, float]:
         """Let MLflow's own evaluators measure; metric names come back without the prefix."""
@@ -120,8 +140,64 @@ def _policy(name: str) -> Any:
         raise MlflowException.invalid_parameter_value(str(exc)) from exc
 
 
-def _compares(gate: Any) -> bool:
-    return gate.min_absolute_change is not None or gate.min_relative_change is not None
+def _loaded(model: Any, version: int, name: str, metrics: dict[str, float]) -> Any:
+    from pathlib import Path
+
+    from mlflow_ext.registry.judged_version import LoadedVersion
+
+    return LoadedVersion(model, version=version, name=name, directory=Path(), metrics=metrics)
+
+
+class _Production:
+    """The version in Production, measured on the same rows when a gate asks for it, under the trust of its policy."""
+
+    def __init__(self, client: Any, name: str, policy: Any, evaluation: _Evaluation) -> None:
+        self._client = client
+        self._policy = policy
+        self._evaluation = evaluation
+        self._error: str | None = None
+        self._directory: Any = None
+        self.version = _champion(client, name)
+        self.found: Any = None
+
+    def __enter__(self) -> Self:
+        from tempfile import TemporaryDirectory
+
+        self._directory = TemporaryDirectory(prefix="mlflow-ext-champion-")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._directory.cleanup()
+
+    def find(self) -> Any:
+        """Give the version in Production, or `None`."""
+        from mlflow_ext.errors import EvaluationImpossibleError, MlflowExtError
+
+        if self.version is None or self.found is not None:
+            return self.found
+        if self._error is None:
+            try:
+                self.found = self._measure()
+            except MlflowExtError as exc:
+                self._error = str(exc)
+            # the champion's own code raises whatever it likes; the gate then says that it could not be measured
+            except Exception as exc:
+                self._error = f"{type(exc).__name__}: {exc}"
+        if self.found is None:
+            raise EvaluationImpossibleError(
+                f"version {self.version.version} in Production could not be measured: {self._error}"
+            )
+        return self.found
+
+    def _measure(self) -> Any:
+        from pathlib import Path
+
+        from mlflow_ext.registry.loading import open_model
+
+        trust = self._policy.serving.trust
+        opened = open_model(self._client, self.version, Path(self._directory.name), trust=trust)
+        metrics = self._evaluation.measure(opened.model, prefix=_CHAMPION)
+        return _loaded(opened.model, self.version.version, f"version {self.version.version} in Production", metrics)
 
 
 def _champion(client: Any, name: str) -> Any:
@@ -137,26 +213,3 @@ def _champion(client: Any, name: str) -> Any:
         ),
         None,
     )
-
-
-def _measure_champion(
-    client: Any, evaluation: _Evaluation, champion: Any, policy: Any
-) -> tuple[dict[str, float] | None, str | None]:
-    """Measure the version in Production on the same rows, under the trust that its policy gives."""
-    if champion is None:
-        return None, None
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
-
-    from mlflow_ext.errors import MlflowExtError
-    from mlflow_ext.registry.loading import open_model
-
-    try:
-        with TemporaryDirectory(prefix="mlflow-ext-champion-") as directory:
-            opened = open_model(client, champion, Path(directory), trust=policy.serving.trust)
-            return evaluation.measure(opened.model, prefix=_CHAMPION), None
-    except MlflowExtError as exc:
-        return None, str(exc)
-    # the champion's own code raises whatever it likes; the gate then says that it could not be measured
-    except Exception as exc:
-        return None, f"{type(exc).__name__}: {exc}"

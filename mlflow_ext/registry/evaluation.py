@@ -1,8 +1,8 @@
 """The evaluation process, `python -m mlflow_ext.registry.evaluation`: one request in, one answer out.
 
 It reads a JSON request from standard input and writes a JSON answer to the file that the request names. It is started,
-limited and read by `evaluator.py`; the measuring is in `measuring.py`. It is a process of its own because loading and
-calling a model is running somebody else's code, which may hang, crash or eat memory.
+limited and read by `evaluator.py`; the measuring is in `measuring.py`. It is a process of its own because a model, and
+a gate of one's own, is somebody else's code, which may hang, crash or eat memory.
 """
 
 import ctypes
@@ -32,11 +32,7 @@ def main() -> None:
         return
     request = json.loads(line)
     try:
-        evidence = measure(request)
-        # metrics that are not finite included: Python's JSON carries them from one Python to the other
-        answer: dict[str, Any] = {
-            "evidence": {**evidence.as_dict(), "candidate": evidence.candidate, "champion": evidence.champion}
-        }
+        answer: dict[str, Any] = {"report": measure(request).as_dict()}
     except UnavailableError as exc:
         answer = {"unavailable": str(exc)}
     except MlflowExtError as exc:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mlflow_ext.domain.gates import Evidence
+from mlflow_ext.domain.gates import GateReport
 from mlflow_ext.domain.promotion import Promotion
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import (
@@ -51,8 +51,8 @@ class ProcessEvaluator:
         champion: ModelVersion | None,
         policy: ModelPolicy,
         cancelled: Callable[[], bool],
-    ) -> Evidence:
-        """Measure both versions on the same rows."""
+    ) -> GateReport:
+        """Measure both versions on the same rows, and judge."""
         with tempfile.TemporaryDirectory(prefix="mlflow-ext-evaluation-") as scratch:
             answer = Path(scratch, "answer.json")
             output = Path(scratch, "output.log")
@@ -65,13 +65,12 @@ class ProcessEvaluator:
                 "candidate": _document(candidate),
                 "champion": _document(champion) if champion else None,
                 "champion_files": self._pinned(champion),
-                "evaluation": policy.evaluation.model_dump(mode="json"),
-                "trust": policy.serving.trust,
+                "policy": policy.model_dump(mode="json"),
             }
             code = self._run(request, output, policy.evaluation.timeout_s, cancelled)
             if not answer.is_file():
                 raise EvaluationCrashedError(f"the evaluation process {_ending(code)}{_tail(output)}")
-            return _evidence(json.loads(answer.read_text(encoding="utf-8")))
+            return _report(json.loads(answer.read_text(encoding="utf-8")))
 
     def _pinned(self, version: ModelVersion | None) -> list[list[Any]] | None:
         files = self._pins.manifest(version.model, version.version) if version else None
@@ -134,12 +133,12 @@ def _document(version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def _evidence(answer: dict[str, Any]) -> Evidence:
+def _report(answer: dict[str, Any]) -> GateReport:
     if "unavailable" in answer:
         raise UnavailableError(answer["unavailable"])
     if "impossible" in answer:
         raise EvaluationImpossibleError(answer["impossible"])
-    return Evidence(**answer["evidence"])
+    return GateReport.from_dict(answer["report"])
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Measuring candidate and champion on the same rows, with everything logged into the promotion's MLflow run.
+"""Measuring candidate and champion on the same rows and judging them, all logged into the promotion's MLflow run.
 
 This loads MLflow and the models' own code; it runs only inside the evaluation process (`evaluation.py`).
 """
@@ -7,12 +7,12 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import mlflow.models
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset_source import DatasetSource
@@ -23,13 +23,17 @@ from mlflow.exceptions import MlflowException, RestException
 from mlflow.models.evaluation.default_evaluator import BuiltInEvaluator
 from requests.exceptions import RequestException
 
-from mlflow_ext.domain.gates import Evidence
+from mlflow_ext.domain.gates import Evidence, GateReport
 from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import EvaluationImpossibleError, MlflowExtError, NotFoundError, UnavailableError
-from mlflow_ext.policy import EvaluationPolicy
+from mlflow_ext.gates import judge
+from mlflow_ext.policy import EvaluationPolicy, ModelPolicy
+from mlflow_ext.registry.columns import features
 from mlflow_ext.registry.evaluation_data import EvaluationData, load_rows
 from mlflow_ext.registry.evaluation_run import promotion_run
+from mlflow_ext.registry.gate_context import RunContext
+from mlflow_ext.registry.judged_version import LoadedVersion
 from mlflow_ext.registry.loading import open_model
 
 _FINAL_ANSWERS = frozenset(
@@ -38,8 +42,8 @@ _FINAL_ANSWERS = frozenset(
 """Codes with which MLflow's server says that asking again would not help."""
 
 
-def measure(request: dict[str, Any]) -> Evidence:
-    """Measure both versions and log what was measured.
+def measure(request: dict[str, Any]) -> GateReport:
+    """Measure both versions, let the policy's gates judge, and log what was measured.
 
     Raises:
         EvaluationImpossibleError: Trying again would not help.
@@ -50,7 +54,7 @@ def measure(request: dict[str, Any]) -> Evidence:
     mlflow.set_tracking_uri(url)
     mlflow.set_registry_uri(url)
     client = MlflowClient(tracking_uri=url, registry_uri=url)
-    policy = EvaluationPolicy.model_validate(request["evaluation"])
+    policy = ModelPolicy.model_validate(request["policy"])
     candidate = _version(request["candidate"])
     champion = _version(request["champion"]) if request["champion"] else None
     with _mlflow_answers("the promotion's run"):
@@ -63,28 +67,39 @@ def measure(request: dict[str, Any]) -> Evidence:
             dry_run=request["dry_run"],
         )
     try:
-        rows = load_rows(client, candidate.model, candidate.version, candidate.run_id, policy)
-        dataset = PandasDataset(rows.frame, _source(rows.source), targets=policy.target, name="evaluation")
+        rows = load_rows(client, candidate.model, candidate.version, candidate.run_id, policy.evaluation)
+        source = _source(rows.source)
+        dataset = PandasDataset(rows.frame, source, targets=policy.evaluation.target, name="evaluation")
         with mlflow.start_run(run_id=run_id):
-            bench = _Bench(client, dataset, rows, policy, Path(request["models"]), request["trust"])
-            measured = bench.measure(candidate, "candidate.")
+            bench = _Bench(client, dataset, rows, policy, Path(request["models"]))
+            mine = bench.measure(candidate, "candidate.")
             manifest = bench.manifest
-            beside, error = None, None
+            production = _Production(champion)
             if champion is not None:
                 try:
                     with _without_plots():
-                        beside = bench.measure(champion, "champion.", request["champion_files"])
+                        production.found = bench.measure(champion, "champion.", request["champion_files"])
                 except (EvaluationImpossibleError, NotFoundError) as exc:
-                    error = str(exc)
+                    production.error = str(exc)
+            context = RunContext(
+                client=client,
+                run_id=run_id,
+                candidate=mine,
+                find_champion=production.find,
+                rows=rows.frame,
+                target=policy.evaluation.target,
+                model_type=policy.evaluation.model_type,
+            )
+            results = judge(policy.gates, context)
     except MlflowExtError:
         with _mlflow_answers("the promotion's run"):
             client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))
         raise
-    return Evidence(
-        candidate=measured,
-        champion=beside,
+    evidence = Evidence(
+        candidate=dict(mine.metrics),
+        champion=dict(production.found.metrics) if production.found else None,
         champion_version=champion.version if champion else None,
-        champion_error=error,
+        champion_error=production.error,
         rows=len(rows.frame),
         dataset={
             "name": dataset.name,
@@ -96,6 +111,28 @@ def measure(request: dict[str, Any]) -> Evidence:
         duration_s=round(time.monotonic() - started, 3),
         manifest=manifest.as_list() if manifest else None,
     )
+    return GateReport(
+        results=results,
+        champion_version=evidence.champion_version,
+        evidence_run_id=run_id,
+        details=evidence.as_dict(),
+    )
+
+
+@dataclass
+class _Production:
+    """The version in Production, as far as it could be measured."""
+
+    version: ModelVersion | None
+    found: LoadedVersion | None = None
+    error: str | None = None
+
+    def find(self) -> LoadedVersion | None:
+        if self.version is not None and self.found is None:
+            raise EvaluationImpossibleError(
+                f"version {self.version.version} in Production could not be measured: {self.error}"
+            )
+        return self.found
 
 
 class _Bench:
@@ -106,20 +143,19 @@ class _Bench:
         client: MlflowClient,
         dataset: Any,
         rows: EvaluationData,
-        policy: EvaluationPolicy,
+        policy: ModelPolicy,
         models: Path,
-        trust: str,
     ) -> None:
         self._client = client
         self._dataset = dataset
         self._rows = rows
-        self._policy = policy
+        self._policy: EvaluationPolicy = policy.evaluation
         self._models = models
-        self._trust = trust
+        self._trust = policy.serving.trust
         self.manifest: Manifest | None = None
         """Files of the version that was measured last."""
 
-    def measure(self, version: ModelVersion, prefix: str, pinned: list[list[Any]] | None = None) -> dict[str, float]:
+    def measure(self, version: ModelVersion, prefix: str, pinned: list[list[Any]] | None = None) -> LoadedVersion:
         """Load a version and evaluate it; metrics come back without the prefix under which they are logged."""
         named = f"version {version.version} of {version.model}"
         files = Manifest.from_list(pinned) if pinned is not None else None
@@ -136,7 +172,7 @@ class _Bench:
                 "scikit-learn and MLflow that this installation has"
             ) from exc
         model, self.manifest = opened.model, opened.manifest
-        features = _features(model, self._rows.frame, self._policy.target, named, self._rows.source)
+        columns = features(model, self._rows.frame, self._policy.target, named, self._rows.source)
         with _mlflow_answers(f"the evaluation of {named}"):
             try:
                 result = mlflow.models.evaluate(
@@ -144,7 +180,7 @@ class _Bench:
                     self._dataset,
                     model_type=self._policy.model_type,
                     evaluators="default",
-                    feature_names=features,
+                    feature_names=columns,
                     evaluator_config={"metric_prefix": prefix, "log_model_explainability": False},
                 )
             except (MlflowException, RequestException):
@@ -154,7 +190,8 @@ class _Bench:
                 raise EvaluationImpossibleError(
                     f"{named} cannot be evaluated on {self._rows.source}: {_first_line(exc)}"
                 ) from exc
-        return {name.removeprefix(prefix): float(value) for name, value in result.metrics.items()}
+        metrics = {name.removeprefix(prefix): float(value) for name, value in result.metrics.items()}
+        return LoadedVersion(model, version=version.version, name=named, directory=opened.directory, metrics=metrics)
 
 
 @contextmanager
@@ -178,19 +215,6 @@ def _source(location: str) -> DatasetSource:
             return resolve_dataset_source(location)
         except MlflowException:
             return CodeDatasetSource(tags={"location": location})
-
-
-def _features(model: Any, frame: pd.DataFrame, target: str, named: str, source: str) -> list[str]:
-    """Choose the columns a model takes, in its own order."""
-    schema = model.metadata.get_input_schema()
-    if schema is None or not schema.has_input_names():
-        return [column for column in frame.columns if column != target]
-    missing = [name for name in schema.required_input_names() if name not in frame.columns]
-    if missing:
-        raise EvaluationImpossibleError(
-            f"the evaluation data {source} lacks columns that {named} needs: {', '.join(missing)}"
-        )
-    return [name for name in schema.input_names() if name in frame.columns]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Each passes the same contract suite as its real adapter (tests/contract).
 from mlflow_ext.testing.clock import MemoryClock
 from mlflow_ext.testing.evaluator import MemoryResults, ScriptedEvaluator
 from mlflow_ext.testing.events import MemoryEventLog
+from mlflow_ext.testing.gate_context import MemoryContext, MemoryVersion
 from mlflow_ext.testing.notifications import MemoryNotifications
 from mlflow_ext.testing.pins import MemoryPins
 from mlflow_ext.testing.pointers import MemoryPointers
@@ -14,6 +15,7 @@ from mlflow_ext.testing.registry import MemoryRegistry
 
 __all__ = [
     "MemoryClock",
+    "MemoryContext",
     "MemoryEventLog",
     "MemoryNotifications",
     "MemoryPins",
@@ -21,5 +23,6 @@ __all__ = [
     "MemoryPromotions",
     "MemoryRegistry",
     "MemoryResults",
+    "MemoryVersion",
     "ScriptedEvaluator",
 ]

@@ -8,12 +8,14 @@ from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.promotion import Promotion
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import ConflictError, EvaluationImpossibleError
+from mlflow_ext.gates import judge
 from mlflow_ext.policy import ModelPolicy
+from mlflow_ext.testing.gate_context import MemoryContext, MemoryVersion
 
 
 @dataclass(slots=True)
 class ScriptedEvaluator:
-    """The `Evaluator` port: gives the metrics it was told.
+    """The `Evaluator` port: lets the gates judge the metrics it was told.
 
     Attributes:
         metrics: Metrics by version.
@@ -36,8 +38,10 @@ class ScriptedEvaluator:
         champion: ModelVersion | None,
         policy: ModelPolicy,
         cancelled: Callable[[], bool],
-    ) -> Evidence:
-        """Give the metrics of both versions."""
+    ) -> GateReport:
+        """Judge the metrics of both versions."""
+        import pandas as pd
+
         self.calls.append((candidate.version, champion.version if champion else None))
         if self.faults:
             raise self.faults.pop(0)
@@ -46,13 +50,26 @@ class ScriptedEvaluator:
             raise ConflictError("the evaluation was cancelled")
         if candidate.version not in self.metrics:
             raise EvaluationImpossibleError(f"no evaluation data for version {candidate.version}")
-        return Evidence(
+        beside = self.metrics.get(champion.version) if champion else None
+        evidence = Evidence(
             candidate=self.metrics[candidate.version],
-            champion=self.metrics.get(champion.version) if champion else None,
+            champion=beside,
             champion_version=champion.version if champion else None,
             rows=100,
             run_id=f"run-{promotion.id}",
             manifest=self.manifests[candidate.version].as_list() if candidate.version in self.manifests else None,
+        )
+        context = MemoryContext(
+            MemoryVersion(candidate.version, evidence.candidate),
+            rows=pd.DataFrame(index=range(100)),
+            production=MemoryVersion(champion.version, beside) if champion and beside else None,
+            production_fault="it has no metrics" if champion and not beside else None,
+        )
+        return GateReport(
+            results=judge(policy.gates, context),
+            champion_version=evidence.champion_version,
+            evidence_run_id=evidence.run_id,
+            details=evidence.as_dict(),
         )
 
 

@@ -10,6 +10,7 @@ import mlflow
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from mlflow_ext.domain.gates import Verdict
 from mlflow_ext.domain.promotion import Promotion, PromotionState
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import (
@@ -27,6 +28,8 @@ from tests.conftest import free_port
 from tests.integration.promotion.conftest import FRAME, GOOD, TARGET, Stack
 from tests.integration.registered import pointed_at
 
+THRESHOLD = {"metric": "roc_auc", "threshold": 0.9}
+CHANGE = {"metric": "roc_auc", "min_absolute_change": 0.0}
 NUMBERS = iter(range(1_000_000, 2_000_000))
 
 
@@ -44,8 +47,9 @@ def _own_mlflow(shared: Stack) -> Iterator[None]:
         yield
 
 
-def request(stack: Stack, candidate: ModelVersion, champion: ModelVersion | None = None, **policy: Any) -> Any:
+def request(stack: Stack, candidate: ModelVersion, champion: ModelVersion | None = None, **evaluation: Any) -> Any:
     """What the parent would write to the evaluation process."""
+    policy = ModelPolicy.model_validate({"gates": [THRESHOLD, CHANGE], "evaluation": evaluation})
 
     def document(version: ModelVersion) -> dict[str, Any]:
         return {key: getattr(version, key) for key in ("model", "version", "run_id", "source", "workspace")}
@@ -58,8 +62,7 @@ def request(stack: Stack, candidate: ModelVersion, champion: ModelVersion | None
         "candidate": document(candidate),
         "champion": document(champion) if champion else None,
         "champion_files": None,
-        "evaluation": policy,
-        "trust": "types",
+        "policy": policy.model_dump(mode="json"),
     }
 
 
@@ -67,9 +70,10 @@ def test_both_sides_are_measured_on_the_same_rows_in_one_run(shared: Stack, good
     """The same model on both sides has the same metrics; measuring again uses the same run."""
     asked = request(shared, good, good)
     first, again = measure(asked), measure(asked)
-    assert first.champion == first.candidate
-    assert (first.rows, first.run_id) == (284, again.run_id)
-    assert {"roc_auc", "f1_score", "log_loss"} <= set(first.candidate)
+    assert first.details["champion"] == first.details["candidate"]
+    assert (first.details["rows"], first.evidence_run_id) == (284, again.evidence_run_id)
+    assert {"roc_auc", "f1_score", "log_loss"} <= set(first.details["candidate"])
+    assert [result.verdict for result in first.results] == [Verdict.PASSED, Verdict.PASSED]
 
 
 def test_data_may_be_a_csv_of_ones_own(shared: Stack, good: ModelVersion, tmp_path: Path) -> None:
@@ -79,8 +83,8 @@ def test_data_may_be_a_csv_of_ones_own(shared: Stack, good: ModelVersion, tmp_pa
     frame.loc[frame.index[:9], "label"] = None
     frame.to_csv(file, index=False)
     found = measure(request(shared, good, data=str(file), target="label"))
-    assert found.rows == len(FRAME) - 9
-    assert found.dataset["unlabelled_rows"] == "9"
+    assert found.details["rows"] == len(FRAME) - 9
+    assert found.details["dataset"]["unlabelled_rows"] == "9"
 
 
 def test_what_cannot_be_measured_says_why_and_what_to_do(shared: Stack, good: ModelVersion, tmp_path: Path) -> None:
@@ -109,9 +113,10 @@ def test_what_cannot_be_measured_says_why_and_what_to_do(shared: Stack, good: Mo
 def test_a_champion_that_cannot_be_measured_does_not_stop_the_candidate(shared: Stack, good: ModelVersion) -> None:
     """Its reason is kept for the gates that compare."""
     found = measure(request(shared, good, replace(good, version=99, source="models:/m-gone")))
-    assert found.candidate["roc_auc"] > 0.9
-    assert found.champion is None
-    assert found.champion_error
+    assert found.details["champion"] is None
+    assert found.details["champion_error"]
+    assert [result.verdict for result in found.results] == [Verdict.PASSED, Verdict.ERROR]
+    assert "version 99 in Production could not be measured" in found.reason
 
 
 def test_a_regressor_is_measured_with_its_own_metrics(stack: Stack, tmp_path: Path) -> None:
@@ -127,7 +132,7 @@ def test_a_regressor_is_measured_with_its_own_metrics(stack: Stack, tmp_path: Pa
     FRAME.to_parquet(file)
     version = ModelVersion(stack.model, int(made.version), run_id=run.info.run_id, source=made.source)
     found = measure(request(stack, version, data=str(file), target="worst radius", model_type="regressor"))
-    assert 0 < found.candidate["root_mean_squared_error"] < 2
+    assert 0 < found.details["candidate"]["root_mean_squared_error"] < 2
 
 
 def evaluate(stack: Stack, version: ModelVersion, *, url: str | None = None, cancel: bool = False, **more: Any) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from mlflow_ext import gates
 from mlflow_ext.domain.promotion import Promotion
 from mlflow_ext.domain.stages import ModelVersion, Stage
 from mlflow_ext.errors import ChangedModelError
@@ -63,7 +62,6 @@ class World:
             promotions=self.promotions,
             evaluator=self.evaluator,
             results=self.results,
-            judge=gates.judge,
             policy=lambda _: self.policy,
             flipped=self.settle,
             verify=self.verify,

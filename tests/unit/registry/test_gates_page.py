@@ -1,10 +1,13 @@
 """What people see of the gates: the HTML page and the description's block."""
 
+import pandas as pd
+
 from mlflow_ext.domain.gates import Evidence, GateReport
 from mlflow_ext.domain.promotion import Promotion, PromotionState
 from mlflow_ext.gates import judge
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.registry.gates_page import description_block, gates_page
+from mlflow_ext.testing import MemoryContext, MemoryVersion
 
 PROMOTION = Promotion(12, "wine <b>", 3, PromotionState.EVALUATING, "registry")
 POLICY = ModelPolicy.model_validate(
@@ -18,11 +21,15 @@ EVIDENCE = Evidence(
     dataset={"source": "<script>", "digest": "d1"},
     run_id="run-1",
 )
+CONTEXT = MemoryContext(
+    MemoryVersion(3, EVIDENCE.candidate), pd.DataFrame(index=range(100)), MemoryVersion(2, EVIDENCE.champion or {})
+)
+REPORT = GateReport(judge(POLICY.gates, CONTEXT), 2, EVIDENCE.run_id, EVIDENCE.as_dict())
 
 
 def test_the_page_has_every_number_and_stands_alone() -> None:
     """Each gate with verdict, reason and bars; every metric; names escaped; nothing loaded from elsewhere."""
-    page = gates_page(PROMOTION, judge(POLICY, EVIDENCE), "It is rejected.")
+    page = gates_page(PROMOTION, REPORT, "It is rejected.")
     for part in ("wine &lt;b&gt;", "&lt;script&gt;", "It is rejected.", "0.8", "0.71", "log_loss", "version 2"):
         assert part in page
     assert "<script" not in page
@@ -40,7 +47,7 @@ def test_the_page_of_a_failure_has_no_gates() -> None:
 
 def test_the_block_is_a_table_that_markdown_reads() -> None:
     """One row a gate, pipes escaped, newlines gone."""
-    block = description_block(PROMOTION, judge(POLICY, EVIDENCE), "It is\nrejected.")
+    block = description_block(PROMOTION, REPORT, "It is\nrejected.")
     assert block.startswith("**Promotion 12: gates failed.** It is rejected.")
     rows = [line for line in block.splitlines() if line.startswith("|")]
     assert len(rows) == 4

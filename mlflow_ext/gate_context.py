@@ -1,0 +1,136 @@
+"""The seam between gates and what they judge, as Protocols: a gate reads a `GateContext` and answers `GateResult`s.
+
+The real context is `registry/gate_context.py`, its twin `testing/gate_context.py`; one contract suite holds for both.
+How gates are found is in `gate_kinds.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from mlflow_ext.domain.gates import GateResult
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from mlflow_ext.policy import GatePolicy
+
+
+class JudgedVersion(Protocol):
+    """One side of a comparison, loaded and ready to answer."""
+
+    @property
+    def version(self) -> int:
+        """Number in the registry; 0 for a model that is not registered."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Metrics on the evaluation rows by name, as `mlflow.models.evaluate` gives them."""
+        ...
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are; they are for reading."""
+        ...
+
+    @property
+    def classes(self) -> "NDArray[Any] | None":
+        """Class labels in the order of the columns of `scores`; `None` where the model does not tell."""
+        ...
+
+    def predict(self, frame: "pd.DataFrame") -> "NDArray[Any]":
+        """Predict.
+
+        Args:
+            frame: Rows with at least the columns of the model's signature; others are left out.
+
+        Returns:
+            One value a row (shape `(rows,)`): labels of a classifier, numbers of a regressor.
+
+        Raises:
+            EvaluationImpossibleError: The model's own code failed, or columns are missing.
+        """
+        ...
+
+    def scores(self, frame: "pd.DataFrame") -> "NDArray[np.float64] | None":
+        """Give class probabilities, shape `(rows, classes)`; `None` where the model has none.
+
+        Raises:
+            EvaluationImpossibleError: As for `predict`.
+        """
+        ...
+
+
+class GateContext(Protocol):
+    """What was measured and what may be measured. Everything is computed when asked for, and once."""
+
+    @property
+    def candidate(self) -> JudgedVersion:
+        """The version that is to go to Production."""
+        ...
+
+    @property
+    def champion(self) -> JudgedVersion | None:
+        """The version in Production; `None` when there is none.
+
+        Raises:
+            EvaluationImpossibleError: There is one, and it cannot be loaded or measured; the message says why.
+        """
+        ...
+
+    @property
+    def rows(self) -> "pd.DataFrame":
+        """Evaluation rows: features, target, and whatever other columns the file has. Not to be changed."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """Column of `rows` with the ground truth."""
+        ...
+
+    @property
+    def model_type(self) -> Literal["classifier", "regressor"]:
+        """What kind of model the policy says it is."""
+        ...
+
+    def save_picture(self, name: str, figure: "Figure") -> str:
+        """Keep a picture with the evidence, and close it; gives its artifact path.
+
+        Args:
+            name: A word or two; a name that was used before in this context gets a number.
+            figure: A Matplotlib figure.
+        """
+        ...
+
+    def save_table(self, name: str, frame: "pd.DataFrame") -> str:
+        """Keep rows with the evidence as CSV; gives their artifact path."""
+        ...
+
+
+class Gate(Protocol):
+    """A gate: what an entry point of the group `mlflow_ext.gates` names."""
+
+    @property
+    def policy(self) -> "type[GatePolicy]":
+        """The gate's section of the policy; its `gate` is `Literal[<name of the entry point>]`."""
+        ...
+
+    def judge(self, policy: Any, context: GateContext) -> GateResult | Sequence[GateResult]:
+        """Judge.
+
+        Args:
+            policy: An instance of `self.policy`.
+            context: What was measured.
+
+        Returns:
+            One result, or several where the gate has several bounds. Their `importance` is set from the policy.
+
+        Raises:
+            MissingEvidenceError: There is nothing to judge by; the result is `inconclusive`.
+            Exception: Anything else makes the result `error`.
+        """
+        ...

@@ -1,0 +1,75 @@
+"""The real `GateContext`: evaluation rows, both versions as they were loaded, and the MLflow run that keeps evidence.
+
+What is measured before any gate is asked is in `measuring.py`.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+
+from mlflow_ext.gate_context import JudgedVersion
+from mlflow_ext.registry.client import translated
+
+FOLDER = "gates"
+"""Where gates' pictures and tables are among a run's artifacts."""
+
+
+@dataclass
+class RunContext:
+    """What gates are given.
+
+    Attributes:
+        client: Points at the server that has the run.
+        run_id: Run that keeps pictures and tables.
+        candidate: The version that is to go to Production.
+        find_champion: Gives the version in Production, or `None`; raises when it could not be measured.
+        rows: Evaluation rows.
+        target: Their column with the ground truth.
+        model_type: What the policy says.
+        folder: Where pictures and tables are put among the run's artifacts.
+    """
+
+    client: MlflowClient
+    run_id: str
+    candidate: JudgedVersion
+    find_champion: Callable[[], JudgedVersion | None]
+    rows: pd.DataFrame
+    target: str
+    model_type: Literal["classifier", "regressor"]
+    folder: str = FOLDER
+    _names: set[str] = field(default_factory=set)
+
+    @property
+    def champion(self) -> JudgedVersion | None:
+        """Give the version in Production, `None` when there is none."""
+        return self.find_champion()
+
+    def save_picture(self, name: str, figure: Figure) -> str:
+        """Log a picture and close it."""
+        path = self._path(name, "png")
+        with translated():
+            self.client.log_figure(self.run_id, figure, path, save_kwargs={"dpi": 90, "bbox_inches": "tight"})
+        pyplot.close(figure)
+        return path
+
+    def save_table(self, name: str, frame: pd.DataFrame) -> str:
+        """Log rows as CSV."""
+        path = self._path(name, "csv")
+        with translated():
+            self.client.log_text(self.run_id, frame.to_csv(index=False), path)
+        return path
+
+    def _path(self, name: str, ending: str) -> str:
+        plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "unnamed"
+        number, path = 1, f"{self.folder}/{plain}.{ending}"
+        while path in self._names:
+            number += 1
+            path = f"{self.folder}/{plain}-{number}.{ending}"
+        self._names.add(path)
+        return path

@@ -1,0 +1,106 @@
+"""The twin of `registry/gate_context.py`: rows in memory, versions that are functions, evidence in dictionaries."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlflow_ext.errors import EvaluationImpossibleError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+
+def _no_model(_: "pd.DataFrame") -> Any:
+    raise EvaluationImpossibleError("this version has metrics only and cannot answer rows")
+
+
+@dataclass(slots=True)
+class MemoryVersion:
+    """The `JudgedVersion` port.
+
+    Attributes:
+        version: Number in the registry.
+        metrics: Its metrics on the evaluation rows.
+        answer: Predicts one value a row.
+        probabilities: Gives class probabilities; `None` for a model without.
+        classes: Class labels in the order of the columns of its probabilities.
+        directory: Its files.
+    """
+
+    version: int = 1
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    answer: "Callable[[pd.DataFrame], NDArray[Any]]" = _no_model
+    probabilities: "Callable[[pd.DataFrame], NDArray[np.float64]] | None" = None
+    classes: "NDArray[Any] | None" = None
+    directory: Path = Path()
+
+    def predict(self, frame: "pd.DataFrame") -> "NDArray[Any]":
+        """Predict one value a row."""
+        return self.answer(frame)
+
+    def scores(self, frame: "pd.DataFrame") -> "NDArray[np.float64] | None":
+        """Give class probabilities, where it has any."""
+        return None if self.probabilities is None else self.probabilities(frame)
+
+
+@dataclass(slots=True)
+class MemoryContext:
+    """The `GateContext` port.
+
+    Attributes:
+        candidate: The version to be judged.
+        rows: Evaluation rows.
+        production: The version in Production, or `None`.
+        production_fault: Why it cannot be measured.
+        target: Column with the ground truth.
+        model_type: What the policy says.
+        pictures: PNG by artifact path.
+        tables: Rows by artifact path.
+    """
+
+    candidate: MemoryVersion
+    rows: "pd.DataFrame"
+    production: MemoryVersion | None = None
+    production_fault: str | None = None
+    target: str = "target"
+    model_type: Literal["classifier", "regressor"] = "classifier"
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    tables: "dict[str, pd.DataFrame]" = field(default_factory=dict)
+
+    @property
+    def champion(self) -> MemoryVersion | None:
+        """Give the version in Production."""
+        if self.production_fault is not None:
+            raise EvaluationImpossibleError(self.production_fault)
+        return self.production
+
+    def save_picture(self, name: str, figure: "Figure") -> str:
+        """Keep a picture."""
+        from io import BytesIO
+
+        from matplotlib import pyplot
+
+        drawn = BytesIO()
+        figure.savefig(drawn, format="png")
+        pyplot.close(figure)
+        path = _free(f"gates/{name}", "png", self.pictures)
+        self.pictures[path] = drawn.getvalue()
+        return path
+
+    def save_table(self, name: str, frame: "pd.DataFrame") -> str:
+        """Keep rows."""
+        path = _free(f"gates/{name}", "csv", self.tables)
+        self.tables[path] = frame.copy()
+        return path
+
+
+def _free(stem: str, ending: str, taken: Mapping[str, Any]) -> str:
+    number, path = 1, f"{stem}.{ending}"
+    while path in taken:
+        number += 1
+        path = f"{stem}-{number}.{ending}"
+    return path

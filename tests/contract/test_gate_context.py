@@ -1,0 +1,143 @@
+"""The `GateContext` port: what a gate sees of a real model on MLflow is what it sees of the twin."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot
+from sklearn.linear_model import LogisticRegression
+
+from mlflow_ext.errors import EvaluationImpossibleError
+from mlflow_ext.gate_context import GateContext
+from mlflow_ext.registry.client import connect
+from mlflow_ext.registry.gate_context import RunContext
+from mlflow_ext.registry.judged_version import LoadedVersion
+from mlflow_ext.registry.loading import open_model
+from mlflow_ext.testing import MemoryContext, MemoryVersion
+from tests.integration.registered import pointed_at, register
+
+FRAME = pd.DataFrame({"a": np.linspace(-2, 2, 40), "b": np.tile([0.5, -0.5], 20)})
+LABELS = np.where(FRAME["a"] + FRAME["b"] > 0, "yes", "no")
+ROWS = FRAME.assign(target=LABELS, note="not a feature")
+MODEL = LogisticRegression().fit(FRAME, LABELS)
+
+
+@dataclass
+class Bench:
+    """A context, and a look at what was kept with the evidence."""
+
+    context: GateContext
+    kept: Callable[[str], bytes]
+    without_champion: GateContext
+    broken_champion: GateContext
+
+
+def twin() -> Bench:
+    """The same model as plain functions."""
+
+    def features(frame: pd.DataFrame) -> pd.DataFrame:
+        if "b" not in frame:
+            raise EvaluationImpossibleError("lacks columns that it needs: b")
+        return frame[["a", "b"]]
+
+    def version(number: int) -> MemoryVersion:
+        return MemoryVersion(
+            number,
+            {"accuracy_score": 1.0},
+            answer=lambda frame: MODEL.predict(features(frame)),
+            probabilities=lambda frame: MODEL.predict_proba(features(frame)),
+            classes=MODEL.classes_,
+        )
+
+    context = MemoryContext(version(2), ROWS, version(1))
+
+    def kept(path: str) -> bytes:
+        return context.pictures[path] if path in context.pictures else context.tables[path].to_csv(index=False).encode()
+
+    return Bench(context, kept, MemoryContext(version(2), ROWS), MemoryContext(version(2), ROWS, None, "gone"))
+
+
+def real(mlflow_url: str, directory: Path) -> Bench:
+    """A registered model, fetched and loaded as promotions do."""
+    client = connect(mlflow_url)
+    registered = register(mlflow_url, "gate-context", MODEL, input_example=FRAME.head(2))
+    with pointed_at(mlflow_url):
+        opened = open_model(client, registered, directory, trust="types")
+    run_id = client.create_run("0").info.run_id
+
+    def version(number: int) -> LoadedVersion:
+        return LoadedVersion(
+            opened.model, version=number, name="it", directory=opened.directory, metrics={"accuracy_score": 1.0}
+        )
+
+    def context(champion: Callable[[], LoadedVersion | None]) -> RunContext:
+        return RunContext(client, run_id, version(2), champion, ROWS, "target", "classifier")
+
+    def broken() -> LoadedVersion:
+        raise EvaluationImpossibleError("gone")
+
+    def kept(path: str) -> bytes:
+        return Path(client.download_artifacts(run_id, path, str(directory))).read_bytes()
+
+    production = version(1)
+    return Bench(context(lambda: production), kept, context(lambda: None), context(broken))
+
+
+@pytest.fixture(params=["twin", "mlflow"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """The same bench on the twin and on MLflow."""
+    if request.param == "twin":
+        yield twin()
+        return
+    url = request.getfixturevalue("mlflow_url")
+    with pointed_at(url):
+        yield real(url, tmp_path)
+
+
+def test_a_version_answers_with_arrays(bench: Bench) -> None:
+    """Labels are one a row, probabilities one a class in the order of `classes`; other columns do not disturb."""
+    candidate = bench.context.candidate
+    labels, scores, classes = candidate.predict(ROWS), candidate.scores(ROWS), candidate.classes
+    assert labels.shape == (40,)
+    assert labels.tolist() == MODEL.predict(FRAME).tolist()
+    assert scores is not None
+    assert classes is not None
+    assert (scores.shape, classes.tolist()) == ((40, 2), ["no", "yes"])
+    assert np.allclose(scores.sum(axis=1), 1)
+    assert (classes[scores.argmax(axis=1)] == labels).all()
+    assert candidate.predict(ROWS[ROWS["a"] > 0].reset_index(drop=True)).shape == (20,)
+    assert (candidate.version, dict(candidate.metrics)) == (2, {"accuracy_score": 1.0})
+    assert candidate.directory.is_dir()
+
+
+def test_rows_that_it_cannot_take_are_an_error_in_words(bench: Bench) -> None:
+    """A missing column is named."""
+    with pytest.raises(EvaluationImpossibleError, match=r"lacks columns .*: b"):
+        bench.context.candidate.predict(ROWS[["a"]])
+
+
+def test_the_champion_is_there_or_not_or_says_why(bench: Bench) -> None:
+    """None without a version in Production; an error when there is one that cannot be measured."""
+    assert bench.context.champion is not None
+    assert bench.context.champion.version == 1
+    assert bench.without_champion.champion is None
+    with pytest.raises(EvaluationImpossibleError, match="gone"):
+        _ = bench.broken_champion.champion
+
+
+def test_evidence_is_kept_under_names_of_its_own(bench: Bench) -> None:
+    """Pictures are PNG and tables CSV, and the same name twice gives two files."""
+    context = bench.context
+    pictures = []
+    for _ in range(2):
+        figure, axes = pyplot.subplots()
+        axes.plot([0, 1])
+        pictures.append(context.save_picture("curve", figure))
+    table = context.save_table("curve", ROWS.head(2))
+    assert (pictures, table) == (["gates/curve.png", "gates/curve-2.png"], "gates/curve.csv")
+    assert all(bench.kept(path).startswith(b"\x89PNG") for path in pictures)
+    assert bench.kept(table).decode().splitlines()[0] == "a,b,target,note"
+    assert pyplot.get_fignums() == []
