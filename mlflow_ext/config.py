@@ -69,6 +69,7 @@ class Settings(BaseModel):
         serving_stop_s: Seconds that requests in flight then have to finish.
         request_timeout_s: Seconds after which a scoring request is answered with 504.
         max_body_bytes: Largest request body in bytes; a larger one is answered with 413.
+        max_decompressed_bytes: Largest request body in bytes once its gzip or deflate is taken off; a larger one: 413.
         default_model: Model that answers `POST /invocations`.
         artifacts_url: Where MLflow's server keeps artifacts; unset means a directory under `data_dir`.
         segments_url: Where prediction segments are kept (any fsspec URL); unset means a directory under `data_dir`.
@@ -96,6 +97,7 @@ class Settings(BaseModel):
     serving_stop_s: float = Field(default=30.0, ge=0, le=3600)
     request_timeout_s: float = Field(default=60.0, gt=0, le=3600)
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
+    max_decompressed_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
     default_model: str | None = None
     artifacts_url: str | None = None
     segments_url: str | None = None

@@ -5,19 +5,20 @@ from fastapi_offline import FastAPIOffline
 
 from mlflow_ext.version import VERSION
 from serving.parts import Parts
-from serving.routes import health, models, scoring
+from serving.routes import health, models, openinference, scoring
 from serving.web import RequestIds, handle_errors
 
 DESCRIPTION = """REST scoring of the models registered in MLflow, each with the version that is in Production.
 
-Requests and answers are MLflow's scoring protocol. Answers carry `X-Request-Id`, `X-Model-Name` and `X-Model-Version`;
-errors are JSON with `error_code`, `message` and `request_id`."""
+Requests and answers are MLflow's scoring protocol, or under `/v2` the Open Inference Protocol. Answers carry
+`X-Request-Id`, `X-Model-Name` and `X-Model-Version`; errors are JSON with `error_code`, `message` and
+`request_id`, under `/v2` with `error` for the message."""
 
 
 def create_app(parts: Parts) -> FastAPI:
     """Make the application."""
     app = FastAPIOffline(title="mlflow-ext promotion service", version=VERSION, description=DESCRIPTION, redoc_url=None)
-    for subject in (scoring, models, health):
+    for subject in (scoring, openinference, models, health):
         app.include_router(subject.routes(parts))
     handle_errors(app)
     app.add_middleware(RequestIds)

@@ -9,6 +9,7 @@ from mlflow_ext.errors import (
     UnavailableError,
 )
 from serving.codecs.answer import Answer, error
+from serving.compression import TooLargeError, UnknownEncodingError
 
 RETRY_AFTER_S = 5
 """What a 503 tells clients to wait, in seconds."""
@@ -18,6 +19,8 @@ _STATUS: dict[type[MlflowExtError], tuple[int, str]] = {
     InvalidInputError: (400, "INVALID_PARAMETER_VALUE"),
     ConflictError: (409, "RESOURCE_CONFLICT"),
     GateRefusedError: (403, "PERMISSION_DENIED"),
+    UnknownEncodingError: (415, "UNSUPPORTED_MEDIA_TYPE"),
+    TooLargeError: (413, "PAYLOAD_TOO_LARGE"),
     UnavailableError: (503, "TEMPORARILY_UNAVAILABLE"),
 }
 

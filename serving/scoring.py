@@ -6,6 +6,7 @@ No HTTP, no SQL and no MLflow server here. How bytes are understood lives in `co
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,11 +14,14 @@ from datetime import UTC, datetime
 from mlflow_ext.errors import MlflowExtError
 from mlflow_ext.spool import PredictionRecord
 from serving.codecs import mlflow_protocol
-from serving.codecs.answer import Answer, error
+from serving.codecs.answer import Answer, Logged, error
 from serving.metrics import Metrics
 from serving.pool import LoadedVersion, Pool
 from serving.prediction_log import PredictionLog
 from serving.refusals import refusal
+
+Codec = Callable[[LoadedVersion, bytes, str | None], Answer]
+"""A protocol: answers a body of a content type with a version; takes as long as the model takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class ScoringRequest:
         version: Version asked for, or `None` for whichever is in Production.
         body: Raw body.
         content_type: `Content-Type`, if any.
+        codec: The protocol that it is in.
     """
 
     request_id: str
@@ -37,6 +42,7 @@ class ScoringRequest:
     version: int | None
     body: bytes
     content_type: str | None
+    codec: Codec = mlflow_protocol.answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +98,11 @@ class Scorer:
 
     def _answer_on_thread(self, request: ScoringRequest, loaded: LoadedVersion, began: float) -> Answer:
         at = datetime.now(UTC)
-        answer = mlflow_protocol.answer(loaded, request.body, request.content_type)
+        answer = request.codec(loaded, request.body, request.content_type)
         took_s = time.perf_counter() - began
         # an answer that comes too late reaches nobody, so it is no prediction
         if answer.status == 200 and took_s < self._timeout_s:
+            kept = answer.logged or Logged(request.content_type or "", request.body, answer.body)
             self._log.append(
                 PredictionRecord(
                     request_id=request.request_id,
@@ -103,9 +110,9 @@ class Scorer:
                     version=loaded.version,
                     at=at,
                     latency_us=round(took_s * 1_000_000),
-                    content_type=request.content_type or "",
-                    request=request.body,
-                    response=answer.body,
+                    content_type=kept.content_type,
+                    request=kept.request,
+                    response=kept.response,
                     workspace=loaded.workspace,
                 )
             )

@@ -1,7 +1,9 @@
 """Between HTTP and answers: bodies with a bound, errors in one shape, a request id on everything."""
 
+import asyncio
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -12,6 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlflow_ext.errors import MlflowExtError
 from serving.codecs.answer import Answer, error, error_body
+from serving.compression import decompress
+from serving.openinference import inference
+from serving.parts import Parts
 from serving.refusals import CODES, RETRY_AFTER_S, refusal
 from serving.request_id import request_id
 
@@ -52,7 +57,7 @@ class RequestIds:
             if begun:
                 raise
             failed = error(500, "INTERNAL_ERROR", "The request failed unexpectedly; its id is in the service's log.")
-            await response(failed, id_)(scope, receive, send_with_id)
+            await response(failed, id_, path=scope["path"])(scope, receive, send_with_id)
 
 
 def id_of(request: Request) -> str:
@@ -61,21 +66,26 @@ def id_of(request: Request) -> str:
     return id_
 
 
-def response(answer: Answer, id_: str, headers: dict[str, str] | None = None) -> Response:
-    """Turn an answer into HTTP."""
-    headers = dict(headers or {})
+def response(answer: Answer, id_: str, headers: Mapping[str, str] | None = None, *, path: str = "/") -> Response:
+    """Turn an answer into HTTP; an error in the form of the protocol that the path belongs to."""
+    headers = {**answer.headers, **(headers or {})}
     if answer.status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    body = answer.body if answer.error is None else error_body(answer.error, id_)
+    write_error = inference.error_body if path == "/v2" or path.startswith("/v2/") else error_body
+    body = answer.body if answer.error is None else write_error(answer.error, id_)
     return Response(body, answer.status, headers, answer.media_type)
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Read a request's body of at most `limit` bytes.
+async def read_body(request: Request, parts: Parts) -> bytes:
+    """Read a request's body and take its content encoding off, within the bounds of the settings.
 
     Raises:
         HTTPException: 413 for a larger one, as soon as that is known.
+        UnknownEncodingError: Its content encoding is not known here.
+        TooLargeError: It is too large once decompressed.
+        InvalidInputError: It is not what its content encoding says.
     """
+    limit = parts.settings.max_body_bytes
     refused = HTTPException(413, f"The request's body is larger than {limit} bytes (setting max_body_bytes).")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
@@ -86,7 +96,12 @@ async def read_body(request: Request, limit: int) -> bytes:
         if size > limit:
             raise refused
         chunks.append(chunk)
-    return b"".join(chunks)
+    body = b"".join(chunks)
+    encoding = request.headers.get("content-encoding")
+    if encoding is None:
+        return body
+    work = partial(decompress, body, encoding, parts.settings.max_decompressed_bytes)
+    return await asyncio.get_running_loop().run_in_executor(parts.threads, work)
 
 
 def handle_errors(app: FastAPI) -> None:
@@ -94,14 +109,14 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(MlflowExtError)
     async def ours(request: Request, exc: MlflowExtError) -> Response:
-        return response(refusal(exc), id_of(request))
+        return response(refusal(exc), id_of(request), path=request.url.path)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, exc: HTTPException) -> Response:
         answer = error(exc.status_code, CODES.get(exc.status_code, "BAD_REQUEST"), str(exc.detail))
-        return response(answer, id_of(request), dict(exc.headers or {}))
+        return response(answer, id_of(request), exc.headers, path=request.url.path)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, exc: RequestValidationError) -> Response:
         mistakes = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in exc.errors())
-        return response(error(400, "INVALID_PARAMETER_VALUE", mistakes), id_of(request))
+        return response(error(400, "INVALID_PARAMETER_VALUE", mistakes), id_of(request), path=request.url.path)

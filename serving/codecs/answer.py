@@ -1,8 +1,24 @@
 """What a codec gives back: an answer's bytes and status, or an error in the one shape that all our errors have."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What the prediction log keeps of a request and its answer, where it is not the bytes that went over the wire.
+
+    Attributes:
+        content_type: Of `request`.
+        request: The request in MLflow's scoring protocol, which the log's readers know.
+        response: The answer in the same.
+    """
+
+    content_type: str
+    request: bytes
+    response: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +30,16 @@ class Answer:
         body: Bytes of a successful answer; empty for an error.
         media_type: Media type of `body`.
         error: For an error: `error_code`, `message` and what else MLflow says; the request id is added on the way out.
+        headers: Headers of a successful answer beside those that every answer has.
+        logged: What the prediction log keeps; `None` for the bytes of request and answer as they are.
     """
 
     status: int
     body: bytes = b""
     media_type: str = "application/json"
     error: dict[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    logged: Logged | None = None
 
 
 def error(status: int, code: str, message: str, **more: Any) -> Answer:

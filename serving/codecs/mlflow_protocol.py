@@ -47,7 +47,7 @@ def answer(loaded: LoadedVersion, body: bytes, content_type: str | None) -> Answ
     try:
         result = invocations(body, content_type, model, loaded.input_schema)
     except MlflowException as exc:
-        return _refused(exc)
+        return refused(exc)
     # outside of predicting, which `invocations` guards itself, MLflow's parsers let through whatever pandas, NumPy and
     # the JSON module raise on bodies that they do not expect
     except Exception as exc:
@@ -60,7 +60,8 @@ def answer(loaded: LoadedVersion, body: bytes, content_type: str | None) -> Answ
     return Answer(200, result.response.encode(), result.mimetype)
 
 
-def _refused(exc: MlflowException) -> Answer:
+def refused(exc: MlflowException) -> Answer:
+    """Turn MLflow's error into an answer without trace and without the request's input."""
     more = {"sqlstate": exc.sqlstate, "error_class": exc.error_class}
     message = exc.message
     if message.startswith("Failed to predict data '"):

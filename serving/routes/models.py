@@ -53,7 +53,7 @@ def routes(parts: Parts) -> APIRouter:
     @router.post("/models/{name}/feedback", openapi_extra=_DOCUMENTED)
     async def feedback(request: Request, name: Name) -> dict[str, int]:
         """Send outcomes of earlier predictions; sending the same again changes nothing."""
-        rows = parse(await read_body(request, parts.settings.max_body_bytes))
+        rows = parse(await read_body(request, parts))
         loop = asyncio.get_running_loop()
         return {"stored": await loop.run_in_executor(parts.threads, parts.feedback.add, known(name), rows)}
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from mlflow_ext.errors import NotFoundError
 from serving.parts import Parts
-from serving.scoring import ScoringRequest
+from serving.scoring import Scored, ScoringRequest
 from serving.web import id_of, read_body, response
 
 NUMERIC = {"type": "array", "items": {}}
@@ -55,13 +55,10 @@ def routes(parts: Parts) -> APIRouter:
 
     async def score(request: Request, model: str, version: int | None) -> Response:
         id_ = id_of(request)
-        body = await read_body(request, parts.settings.max_body_bytes)
+        body = await read_body(request, parts)
         content_type = request.headers.get("content-type")
         scored = await parts.scorer.score(ScoringRequest(id_, model, version, body, content_type))
-        headers = {}
-        if scored.by is not None:
-            headers = {"X-Model-Name": header_text(scored.by.model), "X-Model-Version": str(scored.by.version)}
-        return response(scored.answer, id_, headers)
+        return response(scored.answer, id_, origin(scored))
 
     @router.post("/invocations", openapi_extra=_DOCUMENTED)
     async def invocations(request: Request) -> Response:
@@ -84,6 +81,13 @@ def routes(parts: Parts) -> APIRouter:
         return await score(request, name, version)
 
     return router
+
+
+def origin(scored: Scored) -> dict[str, str]:
+    """Give the headers that name the version which answered."""
+    if scored.by is None:
+        return {}
+    return {"X-Model-Name": header_text(scored.by.model), "X-Model-Version": str(scored.by.version)}
 
 
 def header_text(text: str) -> str:

@@ -39,6 +39,10 @@ class Named:
             """None."""
 
         @staticmethod
+        def get_output_schema() -> None:
+            """None."""
+
+        @staticmethod
         def _is_signature_from_type_hint() -> bool:
             return False
 

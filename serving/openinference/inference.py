@@ -1,0 +1,94 @@
+"""One inference: body → tensors → model → tensors → body. Which version answers is decided in `serving/scoring.py`."""
+
+import json
+import logging
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.scoring_server import predictions_to_json
+
+from mlflow_ext.errors import InvalidInputError
+from serving.codecs.answer import Answer, Logged, error
+from serving.codecs.mlflow_protocol import refused
+from serving.compression import compressed
+from serving.openinference.messages import InferRequest, read_request, write_answer
+from serving.openinference.model_input import ModelInput, model_input, parameters_for
+from serving.openinference.model_output import output_tensors
+from serving.pool import LoadedVersion
+
+logger = logging.getLogger(__name__)
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenInference:
+    """The codec of one request.
+
+    Attributes:
+        header_length: Bytes of JSON at the body's beginning; `None` where all of it is JSON.
+        encoding: Content encoding that the answer may have, or `None`.
+    """
+
+    header_length: int | None = None
+    encoding: str | None = None
+
+    def __call__(self, loaded: LoadedVersion, body: bytes, content_type: str | None) -> Answer:
+        """Answer one request with one version; takes as long as the model takes, so call it on a thread."""
+        try:
+            request = read_request(body, self.header_length)
+            given = model_input(request.inputs, loaded.input_schema)
+        except InvalidInputError as exc:
+            return error(400, "INVALID_PARAMETER_VALUE", str(exc))
+        params = parameters_for(request.parameters, loaded.predictor.metadata.get_params_schema())
+        try:
+            predictions = loaded.predictor.predict(given.data, params=params)
+        except MlflowException as exc:
+            return refused(exc)
+        # whatever a model raises on an input that fits its signature; as for MLflow's own protocol, the request's fault
+        except Exception:
+            logger.exception("event=prediction_failed model=%r version=%d", loaded.model, loaded.version)
+            return error(400, "BAD_REQUEST", "The model failed on this input; the reason is in the service's log.")
+        return self._written(loaded, request, given, params, predictions)
+
+    def _written(
+        self,
+        loaded: LoadedVersion,
+        request: InferRequest,
+        given: ModelInput,
+        params: dict[str, Any] | None,
+        predictions: Any,
+    ) -> Answer:
+        try:
+            outputs = output_tensors(predictions, loaded.predictor.metadata.get_output_schema())
+            logged = _logged(given, params, predictions)
+        # a model may give anything; what NumPy and JSON raise on it is as manifold
+        except Exception:
+            logger.exception("event=answer_failed model=%r version=%d", loaded.model, loaded.version)
+            return error(500, "INTERNAL_ERROR", "The model's predictions cannot be written as tensors.")
+        try:
+            body, header_length = write_answer(request, loaded.model, loaded.version, outputs)
+        except InvalidInputError as exc:
+            return error(400, "INVALID_PARAMETER_VALUE", str(exc))
+        headers = {} if header_length is None else {HEADER_LENGTH: str(header_length)}
+        body, encoding = compressed(body, self.encoding)
+        if encoding is not None:
+            headers["Content-Encoding"] = encoding
+        return Answer(200, body, JSON if header_length is None else "application/octet-stream", None, headers, logged)
+
+
+def _logged(given: ModelInput, params: dict[str, Any] | None, predictions: Any) -> Logged:
+    """Write request and predictions as MLflow's scoring protocol does, which is what the log's readers know."""
+    document = given.document if params is None else {**given.document, "params": params}
+    response = StringIO()
+    predictions_to_json(predictions, response)
+    return Logged(JSON, json.dumps(document).encode(), response.getvalue().encode())
+
+
+def error_body(content: dict[str, Any], request_id: str) -> bytes:
+    """Write an error as the protocol has it, with our code and request id beside it."""
+    more = {"error_code": content["error_code"], "request_id": request_id}
+    return json.dumps({"error": content["message"], **more}).encode()
