@@ -81,7 +81,9 @@ def schedule() -> None:
 
     from drift.schedule import Scheduler
     from mlflow_ext.bootstrap import services
+    from mlflow_ext.domain.actors import DRIFT_SCHEDULER, act_as
 
+    act_as(DRIFT_SCHEDULER)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

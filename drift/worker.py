@@ -24,6 +24,7 @@ from drift.policies import Policies
 from drift.reference import References
 from drift.retraining import Executor
 from mlflow_ext.bootstrap import Services, services
+from mlflow_ext.domain.actors import DRIFT_SCHEDULER, act_as
 from mlflow_ext.errors import AlreadyRunningError, UnavailableError
 from mlflow_ext.registry.client import MlflowRegistry
 from mlflow_ext.registry.drift_runs import DriftRuns
@@ -129,6 +130,7 @@ def start_logging(level: str) -> None:
 
 def main(role: str, owner: str) -> None:
     """Be the child that the role names, until the parent is gone or there was nothing to do for a while."""
+    act_as(DRIFT_SCHEDULER)
     end_with_parent()
     with services(name=f"mlflow-ext drift {role}") as parts:
         start_logging(parts.settings.log_level)

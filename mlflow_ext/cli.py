@@ -5,11 +5,13 @@ from importlib import import_module
 
 import click
 
+from mlflow_ext.domain.actors import Source, act_as, local_actor
 from mlflow_ext.errors import AlreadyRunningError, MlflowExtError
 from mlflow_ext.shadowing import check_not_shadowed
 from mlflow_ext.version import VERSION
 
 COMMANDS = {
+    "audit": "mlflow_ext.commands.audit:audit",
     "db": "mlflow_ext.commands.db:db",
     "drift": "drift.command:drift",
     "promote": "mlflow_ext.commands.promote:promote",
@@ -48,6 +50,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; errors of ours become one clear message and an exit code (3: already running)."""
+    act_as(local_actor(Source.CLI))
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:

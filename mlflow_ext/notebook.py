@@ -4,8 +4,6 @@ They find database and MLflow as every command does: environment, `mlflow-ext.ya
 the data directory. How their answers look is in `answers.py`; what they do is in `lifecycle/`.
 """
 
-import getpass
-import os
 import time
 import uuid
 import warnings
@@ -13,6 +11,7 @@ from collections.abc import Callable
 
 from mlflow_ext.answers import ModelStatus, PromotionAnswer, RollbackAnswer, StatusAnswer
 from mlflow_ext.bootstrap import Services, lifecycle, services
+from mlflow_ext.domain.actors import user_name
 from mlflow_ext.domain.promotion import Promotion
 from mlflow_ext.domain.replicas import Role
 from mlflow_ext.domain.stages import Stage
@@ -99,7 +98,7 @@ def rollback(model: str) -> RollbackAnswer:
             found.pointers,
             found.registry,
             found.settle,
-            requested_by=actor(),
+            requested_by=user_name(),
         )
         return RollbackAnswer(done.model, done.from_version, done.to_version)
 
@@ -114,7 +113,7 @@ def ask(parts: Services, model: str, version: int, *, source: str, dry_run: bool
         found.promotions,
         source=source,
         cause=f"{source}:{uuid.uuid4().hex}",
-        requested_by=actor(),
+        requested_by=user_name(),
         dry_run=dry_run,
     )
 
@@ -141,11 +140,3 @@ def worker_alive(parts: Services) -> bool:
     from mlflow_ext.store.replicas import Replicas
 
     return bool(Replicas(parts.engine).living(role=Role.PROMOTION))
-
-
-def actor() -> str:
-    """Name whoever runs this process."""
-    try:
-        return os.environ.get("MLFLOW_EXT_ACTOR") or getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"uid {os.getuid()}"

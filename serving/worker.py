@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from mlflow_ext.bootstrap import Lifecycle, lifecycle, services
 from mlflow_ext.config import Settings, load
+from mlflow_ext.domain.actors import PROMOTION_WORKER, act_as
 from mlflow_ext.domain.replicas import Role
 from mlflow_ext.errors import GateRefusedError, MlflowExtError, NotFoundError, UnavailableError
 from mlflow_ext.lifecycle.hold import Hold
@@ -202,6 +203,7 @@ def _tell_alive(replicas: Replicas, name: str, worker: Worker) -> None:
 
 def main() -> None:
     """Run as a process of its own."""
+    act_as(PROMOTION_WORKER)
     try:
         settings = load()
         logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")

@@ -13,7 +13,9 @@ from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any
 
+from mlflow_ext.domain.actors import ACTOR_SETTING, SOURCE_SETTING
 from mlflow_ext.domain.events import AGREEMENT_SETTING
+from mlflow_ext.plugins.callers import caller
 from mlflow_ext.registry.agreement import HEADER, is_agreeing
 
 READ_REPLICA_VARIABLE = "_MLFLOW_SERVER_READ_REPLICA_BACKEND_STORE"
@@ -71,11 +73,11 @@ class SerialisedTransitions:
 def _locking_session(maker: Callable[..., AbstractContextManager[Any]], read_only: bool = True) -> Iterator[Any]:
     """Open a session of MLflow's; inside a transition its transaction begins with the model's lock."""
     with maker(read_only=read_only) as session:
-        if not read_only and _is_agreement():
-            _say_agreement(session)
         model = _SERIALISED.get()
         if model is not None and not read_only:
             _lock(session, model)
+        if not read_only:
+            _say_who(session)
         yield session
 
 
@@ -86,11 +88,16 @@ def _is_agreement() -> bool:
     return is_agreeing() or (has_request_context() and HEADER in request.headers)
 
 
-def _say_agreement(session: Any) -> None:
-    """Tell the trigger."""
+def _say_who(session: Any) -> None:
+    """Tell the triggers, for this transaction, who writes and whether it only brings marks into agreement."""
     from sqlalchemy import text
 
-    session.execute(text("SELECT set_config(:setting, 'on', true)"), {"setting": AGREEMENT_SETTING})
+    who = caller()
+    said = {ACTOR_SETTING: who.name, SOURCE_SETTING: who.source.value}
+    if _is_agreement():
+        said[AGREEMENT_SETTING] = "on"
+    calls = ", ".join(f"set_config('{setting}', :v{number}, true)" for number, setting in enumerate(said))
+    session.execute(text(f"SELECT {calls}"), {f"v{number}": value for number, value in enumerate(said.values())})
 
 
 def _lock(session: Any, model: str) -> None:

@@ -1,17 +1,21 @@
-"""`mlflow.request_header_provider`: tells our registry store which writes only bring marks into agreement."""
+"""`mlflow.request_header_provider`: tells our registry store who writes, and which writes only make marks agree."""
+
+from urllib.parse import quote
 
 from mlflow.tracking.request_header.abstract_request_header_provider import RequestHeaderProvider
 
-from mlflow_ext.registry.agreement import HEADER, is_agreeing
+from mlflow_ext.domain.actors import acting
+from mlflow_ext.registry.agreement import ACTOR_HEADER, HEADER, is_agreeing
 
 
 class AgreementHeader(RequestHeaderProvider):
-    """Adds a header to the requests of an agreement, and to no others."""
+    """Adds who acts to every request, and a mark to those of an agreement."""
 
     def in_context(self) -> bool:
         """Tell whether there is a header to add."""
-        return is_agreeing()
+        return True
 
     def request_headers(self) -> dict[str, str]:
-        """Give the header."""
-        return {HEADER: "1"}
+        """Give the headers."""
+        who = {ACTOR_HEADER: quote(str(acting()), safe=" :@._-")}
+        return who | {HEADER: "1"} if is_agreeing() else who

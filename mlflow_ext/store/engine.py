@@ -27,7 +27,7 @@ def make_engine(database_url: str, *, name: str = "mlflow-ext", pool_size: int =
     )
 
 
-_NO_TABLE = frozenset({"42P01", "3F000"})  # undefined_table, invalid_schema_name
+_NO_TABLE = frozenset({"42P01", "3F000", "42883"})  # undefined_table, invalid_schema_name, undefined_function
 
 
 @contextmanager

@@ -6,10 +6,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, and_, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from mlflow_ext.domain.audit import AuditEvent, promotion_action
 from mlflow_ext.domain.pins import Manifest, Pin
 from mlflow_ext.domain.promotion import OPEN_STATES, Promotion, PromotionEvent, PromotionState, next_state
 from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
 from mlflow_ext.policy import ModelPolicy
+from mlflow_ext.store.audit import append, evidence_digest
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.lease import LeaseTable
 from mlflow_ext.store.pins import put_pin
@@ -64,6 +66,7 @@ class SqlPromotions:
             if row is not None:
                 _tell(connection, row["id"], "requested", PromotionState.REQUESTED, f"asked for by {source}")
                 connection.execute(select(func.pg_notify(CHANNEL, model)))
+                _audit_request(connection, row)
                 return _promotion(row)
             row = connection.execute(select(table).where(same)).mappings().one_or_none()
         if row is None:
@@ -143,6 +146,7 @@ class SqlPromotions:
                 put_pin(connection, Pin(promotion.model, promotion.version, files, promotion.id))
             _tell(connection, promotion.id, event, state, note)
             connection.execute(select(func.pg_notify(CHANNEL, promotion.model)))
+            _audit(connection, row, event, promotion.state, {"note": note})
         return _promotion(row)
 
     def postpone(self, promotion: Promotion, delay_s: float, *, event: str, note: str) -> None:
@@ -191,6 +195,31 @@ class SqlPromotions:
 
 def _tell(connection: Connection, promotion_id: int, event: str, state: PromotionState, note: str) -> None:
     connection.execute(insert(promotion_step).values(promotion_id=promotion_id, event=event, state=state, note=note))
+
+
+def _audit_request(connection: Connection, row: RowMapping) -> None:
+    details = {key: row[key] for key in ("source", "requested_by", "cause", "dry_run")}
+    _audit(connection, row, "requested", None, details)
+
+
+def _audit(
+    connection: Connection, row: RowMapping, event: str, before: PromotionState | None, details: dict[str, object]
+) -> None:
+    append(
+        connection,
+        AuditEvent(
+            model=row["model"],
+            action=promotion_action(event),
+            version=row["version"],
+            before=before,
+            after=row["state"],
+            policy_hash=row["policy_hash"],
+            evidence=evidence_digest(row["report"]),
+            promotion_id=row["id"],
+            details=details,
+            workspace=row["workspace"],
+        ),
+    )
 
 
 def _settable(values: Mapping[str, Any] | None) -> dict[str, Any]:

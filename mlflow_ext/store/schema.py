@@ -9,6 +9,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 
+from mlflow_ext.store.audit import open_trail
+from mlflow_ext.store.audit_functions import install_audit
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.pins import install_pin_trigger
 from mlflow_ext.store.tables import SCHEMA, metadata
@@ -27,8 +29,10 @@ def upgrade(engine: Engine) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
         command.upgrade(_config(connection), "head")
+        install_audit(connection)
         install_triggers(connection)
         install_pin_trigger(connection)
+        open_trail(connection)
 
 
 def current(engine: Engine) -> str | None:
