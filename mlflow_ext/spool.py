@@ -76,15 +76,15 @@ class SpoolWriter:
         self._fd: int | None = None
         self._size = 0
 
-    def append(self, record: PredictionRecord) -> None:
-        """Write one record; it outlives this process when the method returns.
+    def append(self, *records: PredictionRecord) -> None:
+        """Write records, all or none; they outlive this process when the method returns.
 
         Raises:
-            UnavailableError: The disk is full or cannot be written. Nothing of the record stays; the next call tries
+            UnavailableError: The disk is full or cannot be written. Nothing of the records stays; the next call tries
                 again.
             InvalidInputError: A text is longer than 65,535 bytes or a body longer than 4 GiB.
         """
-        data = _encode(record)
+        data = b"".join([_encode(record) for record in records])
         with self._lock:
             try:
                 fd = self._open() if self._fd is None else self._fd

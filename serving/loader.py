@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import MlflowExtError, UnavailableError
 from mlflow_ext.registry.loading import open_model
 from serving.codecs import mlflow_protocol
+from serving.plan import compile_plan
 from serving.pool import LoadedVersion
 
 logger = logging.getLogger(__name__)
@@ -88,9 +90,13 @@ class Loader:
             digest=opened.manifest.digest,
         )
         self._warm(loaded, opened.directory)
+        plan = compile_plan(opened.model, input_schema, partial(_answer, loaded))
         load_s = time.perf_counter() - began
-        logger.info("event=version_loaded model=%r version=%d load_s=%.3f", version.model, version.version, load_s)
-        return replace(loaded, load_s=load_s)
+        logger.info(
+            "event=version_loaded model=%r version=%d load_s=%.3f engine=%s",
+            *(version.model, version.version, load_s, plan.engine if plan else "mlflow"),
+        )
+        return replace(loaded, load_s=load_s, plan=plan)
 
     def _warm(self, loaded: LoadedVersion, directory: Path) -> None:
         example = directory / INPUT_EXAMPLE
@@ -99,6 +105,11 @@ class Loader:
         answer = mlflow_protocol.answer(loaded, example.read_bytes(), "application/json")
         if answer.status != 200:
             raise ModelLoadError(f"it does not answer its own input example: {_message(answer.error)}")
+
+
+def _answer(loaded: LoadedVersion, body: bytes) -> bytes | None:
+    answer = mlflow_protocol.answer(loaded, body, "application/json")
+    return answer.body if answer.error is None else None
 
 
 def _reason(what: str, exc: Exception) -> str:

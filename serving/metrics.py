@@ -21,6 +21,7 @@ MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _PREFIX = "mlflow_ext_"
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 16_384, 131_072)
 _LOAD_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
@@ -31,6 +32,7 @@ class Metrics:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     requests: Counter = field(init=False)
     latency: Histogram = field(init=False)
+    batch_rows: Histogram = field(init=False)
     in_progress: Gauge = field(init=False)
     errors: Counter = field(init=False)
     loads: Counter = field(init=False)
@@ -57,6 +59,7 @@ class Metrics:
             "latency": histogram(
                 "request_seconds", "From the complete request to the complete answer", _LATENCY_S, "model", "version"
             ),
+            "batch_rows": histogram("batch_rows", "Rows that were computed together", _BATCH_ROWS, "model", "version"),
             "in_progress": gauge("in_progress_requests", "Scoring requests being answered", "model"),
             "errors": counter("errors", "Scoring requests answered with an error, by error code", "model", "error"),
             "loads": counter("loads", "Attempts to load a version", "model", "outcome"),

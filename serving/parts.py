@@ -7,6 +7,7 @@ from threading import Event
 
 from mlflow_ext.config import Settings
 from mlflow_ext.store.feedback import Feedback
+from serving.batcher import Batcher
 from serving.metrics import Metrics
 from serving.pool import Pool
 from serving.scoring import Scorer
@@ -20,6 +21,7 @@ class Parts:
         settings: The settings.
         pool: What is loaded.
         scorer: Answers scoring requests.
+        batcher: Answers those that a plan understands.
         metrics: What is counted.
         feedback: Where outcomes are stored.
         threads: Where calls that wait are made.
@@ -30,6 +32,7 @@ class Parts:
     settings: Settings
     pool: Pool
     scorer: Scorer
+    batcher: Batcher
     metrics: Metrics
     feedback: Feedback
     threads: ThreadPoolExecutor

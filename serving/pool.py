@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from mlflow_ext.errors import NotFoundError, UnavailableError
+from serving.plan import Plan
 
 
 class Predictor(Protocol):
@@ -39,6 +40,7 @@ class LoadedVersion:
         loaded_at: When it became ready.
         workspace: MLflow workspace.
         digest: Of its files' manifest (`domain/pins.py`), as they were loaded.
+        plan: How usual requests are answered without MLflow's code; `None` where only that will do.
     """
 
     model: str
@@ -50,6 +52,7 @@ class LoadedVersion:
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     workspace: str = "default"
     digest: str = ""
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)

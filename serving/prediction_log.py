@@ -26,23 +26,23 @@ class PredictionLog:
         self._complain_at = float("-inf")
         self._lost = 0
 
-    def append(self, record: PredictionRecord) -> bool:
-        """Write a prediction; False means that it was lost, which must not stop its answer."""
+    def append(self, model: str, *records: PredictionRecord) -> bool:
+        """Write predictions of one model; False means that they were lost, which must not stop their answers."""
         try:
-            self._writer.append(record)
+            self._writer.append(*records)
         except (UnavailableError, InvalidInputError) as exc:
-            self._metrics.spool_lost.labels(record.model).inc()
-            self._complain(exc)
+            self._metrics.spool_lost.labels(model).inc(len(records))
+            self._complain(exc, len(records))
             return False
-        self._metrics.spool_records.labels(record.model).inc()
+        self._metrics.spool_records.labels(model).inc(len(records))
         return True
 
     def close(self) -> None:
         """Finish the present file."""
         self._writer.close()
 
-    def _complain(self, exc: Exception) -> None:
-        self._lost += 1
+    def _complain(self, exc: Exception, lost: int) -> None:
+        self._lost += lost
         now = self._monotonic()
         if now >= self._complain_at:
             self._complain_at = now + COMPLAIN_EVERY_S

@@ -29,7 +29,9 @@ from mlflow_ext.store.pointers import SqlPointers
 from mlflow_ext.store.registry_view import SqlRegistryView
 from mlflow_ext.store.replicas import Replicas
 from serving.app import create_app
+from serving.batcher import Batcher
 from serving.heartbeat import Heartbeat, state_of
+from serving.hot_path import HotPath
 from serving.loader import Loader, prepare
 from serving.metrics import Metrics
 from serving.parts import Parts
@@ -50,9 +52,10 @@ READY_WITHIN_S = 60.0
 class Server(uvicorn.Server):
     """uvicorn, which on SIGTERM first says that it is not ready, then stops accepting, then ends what is in flight."""
 
-    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
-        """Take the application's parts, to tell them that the end is near."""
+    def __init__(self, config: uvicorn.Config, parts: Parts, hot: HotPath) -> None:
+        """Take the application's parts, to tell them that the end is near, and what asks how busy we are."""
         super().__init__(config)
+        hot.others_wait = lambda: len(self.server_state.tasks) > 1
         self._parts = parts
         self._stop_at = float("inf")
 
@@ -104,6 +107,7 @@ def scoring_parts(settings: Settings) -> Iterator[tuple[Parts, Watcher]]:
         stack.callback(watcher.stop)
         parts = Parts(
             settings=settings,
+            batcher=Batcher(log, metrics, threads),
             pool=pool,
             scorer=Scorer(pool, log, metrics, threads, settings.request_timeout_s),
             metrics=metrics,
@@ -129,10 +133,11 @@ def run(settings: Settings, fd: int, *, restarted: bool) -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     prepare()
     with scoring_parts(settings) as (parts, watcher), socket.socket(fileno=fd) as listening:
+        hot = HotPath(create_app(parts), parts)
         if restarted:
             watcher.wait_ready(READY_WITHIN_S)
         config = uvicorn.Config(
-            create_app(parts),
+            hot,
             loop="uvloop",
             http="httptools",
             ws="none",
@@ -144,7 +149,7 @@ def run(settings: Settings, fd: int, *, restarted: bool) -> None:
             timeout_graceful_shutdown=max(1, round(settings.serving_stop_s)),
         )
         logger.info("event=scoring_started pid=%d", os.getpid())
-        Server(config, parts).run(sockets=[listening])
+        Server(config, parts, hot).run(sockets=[listening])
     logger.info("event=scoring_stopped pid=%d", os.getpid())
 
 

@@ -80,7 +80,7 @@ class Scorer:
                 scored = Scored(await self._answer(request, loaded, began), loaded)
             finally:
                 in_progress.dec()
-        self._count(request, scored, time.perf_counter() - began)
+        self.count(request, scored, time.perf_counter() - began)
         return scored
 
     def _choose(self, request: ScoringRequest) -> LoadedVersion:
@@ -94,7 +94,7 @@ class Scorer:
         try:
             return await asyncio.wait_for(work, self._timeout_s)
         except TimeoutError:
-            return error(504, "DEADLINE_EXCEEDED", f"The model did not answer within {self._timeout_s:g} s.")
+            return too_late(self._timeout_s)
 
     def _answer_on_thread(self, request: ScoringRequest, loaded: LoadedVersion, began: float) -> Answer:
         at = datetime.now(UTC)
@@ -104,6 +104,7 @@ class Scorer:
         if answer.status == 200 and took_s < self._timeout_s:
             kept = answer.logged or Logged(request.content_type or "", request.body, answer.body)
             self._log.append(
+                loaded.model,
                 PredictionRecord(
                     request_id=request.request_id,
                     model=loaded.model,
@@ -114,11 +115,12 @@ class Scorer:
                     request=kept.request,
                     response=kept.response,
                     workspace=loaded.workspace,
-                )
+                ),
             )
         return answer
 
-    def _count(self, request: ScoringRequest, scored: Scored, took_s: float) -> None:
+    def count(self, request: ScoringRequest, scored: Scored, took_s: float) -> None:
+        """Count an answer, by model, version and status."""
         version = str(scored.by.version) if scored.by else ""
         # a name that is no model's must not become a label: clients could make any number of them
         model = request.model if scored.by or self._pool.knows(request.model) else ""
@@ -126,3 +128,8 @@ class Scorer:
         self._metrics.latency.labels(model, version).observe(took_s)
         if scored.answer.error is not None:
             self._metrics.errors.labels(model, str(scored.answer.error["error_code"])).inc()
+
+
+def too_late(timeout_s: float) -> Answer:
+    """Say that the model took longer than allowed, in seconds."""
+    return error(504, "DEADLINE_EXCEEDED", f"The model did not answer within {timeout_s:g} s.")

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from mlflow_ext.errors import NotFoundError
 from serving.parts import Parts
+from serving.pool import LoadedVersion
 from serving.scoring import Scored, ScoringRequest
 from serving.web import id_of, read_body, response
 
@@ -85,9 +86,12 @@ def routes(parts: Parts) -> APIRouter:
 
 def origin(scored: Scored) -> dict[str, str]:
     """Give the headers that name the version which answered."""
-    if scored.by is None:
-        return {}
-    return {"X-Model-Name": header_text(scored.by.model), "X-Model-Version": str(scored.by.version)}
+    return {} if scored.by is None else version_headers(scored.by)
+
+
+def version_headers(loaded: LoadedVersion) -> dict[str, str]:
+    """Name a version in headers."""
+    return {"X-Model-Name": header_text(loaded.model), "X-Model-Version": str(loaded.version)}
 
 
 def header_text(text: str) -> str:

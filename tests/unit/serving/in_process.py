@@ -19,6 +19,8 @@ from mlflow_ext.spool import PredictionRecord, SpoolWriter, read_spool, spool_fi
 from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.feedback import Feedback
 from serving.app import create_app
+from serving.batcher import Batcher
+from serving.hot_path import HotPath
 from serving.metrics import Metrics
 from serving.parts import Parts
 from serving.pool import LoadedVersion, Pool
@@ -116,12 +118,13 @@ def app(directory: Path, *versions: LoadedVersion, **settings: Any) -> Iterator[
             settings=configured,
             pool=pool,
             scorer=Scorer(pool, log, metrics, threads, configured.request_timeout_s),
+            batcher=Batcher(log, metrics, threads),
             metrics=metrics,
             feedback=Feedback(engine),
             threads=threads,
             is_ready=lambda: True,
         )
-        with served(create_app(parts)) as client:
+        with served(HotPath(create_app(parts), parts)) as client:
             yield App(client, parts, configured.spool_dir)
     log.close()
     engine.dispose()

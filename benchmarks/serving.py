@@ -1,0 +1,285 @@
+"""Requests per second and latency of `mlflow-ext serve` beside `mlflow models serve`, in one run, as ratios of medians.
+
+Both serve the same model files with one worker each; `wrk` asks with keep-alive. Prediction log, metrics and request
+ids are on. A third server, an ASGI application that reads the body and returns a constant, shows what the web server
+alone can do.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from benchmarks.flip_latency import platform_running
+
+MODELS = {
+    "a": "LogisticRegression, 30 float columns",
+    "b": "RandomForest, 100 trees, 30 float columns",
+    "c": "Pipeline with ColumnTransformer, 9 numeric and 2 categorical columns",
+}
+CELLS = ((1, 1), (1, 8), (1, 64), (100, 8), (10_000, 1))
+"""Rows of a request, clients."""
+REQUIRED = {"a": (35, 120, 180, 40, 14), "b": (50, 120, 200, 18, 5), "c": (40, 120, 200, 35, 4)}
+"""Ratios that are asked for, by model, in the order of `CELLS`."""
+CONSTANT = """
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body"):
+        pass
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+    await send(start)
+    await send({"type": "http.response.body", "body": b"ok"})
+"""
+
+
+def models() -> Iterator[tuple[str, Any, Any]]:
+    """Fit the models; gives name, model and rows."""
+    import numpy as np
+    import pandas as pd
+    from sklearn.compose import ColumnTransformer
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    cells, ill = load_breast_cancer(return_X_y=True, as_frame=True)
+    yield "a", LogisticRegression(max_iter=10_000).fit(cells, ill), cells
+    yield "b", RandomForestClassifier(100, random_state=0).fit(cells, ill), cells
+    random = np.random.default_rng(0)
+    rows = 2_000
+    numbers = [f"number_{place}" for place in range(9)]
+    table = pd.DataFrame({name: random.normal(size=rows) for name in numbers})
+    table["kind"] = random.choice(list("abcdefgh"), rows)
+    table["place"] = random.choice(["north", "south", "east", "west"], rows)
+    target = (table.number_0 + (table.kind == "a") - (table.place == "north") + random.normal(size=rows) > 0).astype(
+        int
+    )
+    columns = ColumnTransformer(
+        [
+            ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), numbers),
+            ("kinds", OneHotEncoder(handle_unknown="ignore"), ["kind", "place"]),
+        ]
+    )
+    yield "c", make_pipeline(columns, LogisticRegression()).fit(table, target), table
+
+
+def prepare(mlflow_url: str, directory: Path) -> None:
+    """Register the models, put them into Production, keep their files, and write the requests for `wrk`."""
+    import logging
+
+    import mlflow
+    import pandas as pd
+    from mlflow.models import infer_signature
+
+    from mlflow_ext.registry.trusted_types import TRUSTED_TYPES
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    mlflow.set_tracking_uri(mlflow_url)
+    for name, model, rows in models():
+        logged = mlflow.sklearn.log_model(
+            model,
+            name="model",
+            signature=infer_signature(rows, model.predict(rows)),
+            skops_trusted_types=TRUSTED_TYPES,
+            registered_model_name=f"bench-{name}",
+            pip_requirements=[],
+        )
+        kept = mlflow.artifacts.download_artifacts(logged.model_uri, dst_path=str(directory / f"{name}-files"))
+        Path(kept).rename(directory / name)
+        wanted = {"name": f"bench-{name}", "version": "1", "stage": "Production", "archive_existing_versions": True}
+        url = f"{mlflow_url}/ajax-api/2.0/mlflow/model-versions/transition-stage"
+        httpx.post(url, json=wanted).raise_for_status()
+        for count in sorted({count for count, _ in CELLS}):
+            some = pd.concat([rows] * (count // len(rows) + 1)).head(count)
+            body = directory / f"{name}-{count}.json"
+            body.write_text(json.dumps({"dataframe_split": some.to_dict(orient="split", index=False)}))
+            body.with_suffix(".lua").write_text(
+                f'wrk.method = "POST"\nwrk.body = io.open("{body}", "rb"):read("*a")\n'
+                'wrk.headers["Content-Type"] = "application/json"\n'
+            )
+
+
+def free_port() -> int:
+    """Find a TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def process(command: Sequence[str], url: str, **environment: str) -> Iterator[psutil.Process]:
+    """Run a server until the end of the block, and wait until it answers."""
+    server = subprocess.Popen(
+        command,
+        # MLflow starts its server by name
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + 90
+        while True:
+            try:
+                if httpx.get(url).status_code < 500:
+                    break
+            except httpx.TransportError:
+                pass
+            if time.monotonic() > end or server.poll() is not None:
+                raise SystemExit(f"{command[2:5]} did not start")
+            time.sleep(0.1)
+        yield psutil.Process(server.pid)
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def ask(url: str, script: Path, clients: int, seconds: float) -> dict[str, float]:
+    """Let `wrk` ask; gives requests per second and the 99th percentile of the latency in milliseconds."""
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:g}s", "--timeout", "30s", "--latency", "-s", str(script), url]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in printed or "Socket errors" in printed:
+        raise SystemExit(f"{url} did not answer every request:\n{printed}")
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", printed)
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", printed)
+    if rate is None or p99 is None:
+        raise SystemExit(f"wrk said nothing of use:\n{printed}")
+    return {"rps": float(rate[1]), "p99_ms": float(p99[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99[2]]}
+
+
+def same_answers(ours: str, theirs: str, body: Path) -> None:
+    """End the benchmark unless both give the same answer."""
+    headers = {"Content-Type": "application/json"}
+    answers = [httpx.post(url, content=body.read_bytes(), headers=headers, timeout=60) for url in (ours, theirs)]
+    if answers[0].status_code != 200 or answers[0].json() != answers[1].json():
+        raise SystemExit(f"the answers to {body.name} differ: {answers[0].text[:200]} and {answers[1].text[:200]}")
+
+
+def resident_mb(service: psutil.Process) -> float:
+    """Give the resident memory of the biggest process below one, in MB."""
+    return max(one.memory_info().rss for one in service.children(recursive=True)) / 1e6
+
+
+def measure(names: Sequence[str], rounds: int, seconds: float, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Measure every cell of the chosen models, our server and MLflow's in turns."""
+    found: list[dict[str, Any]] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="serving-") as scratch,
+        platform_running(None) as urls,
+        ExitStack() as stack,
+    ):
+        directory = Path(scratch)
+        prepare(urls["mlflow_url"], directory)
+        port = free_port()
+        service = stack.enter_context(
+            process(
+                [sys.executable, "-P", "-m", "mlflow_ext.cli", "serve", "--role", "scoring", "--workers", "1"],
+                f"http://127.0.0.1:{port}/readyz",
+                # a data directory of its own: the platform's compactor must not take part
+                MLFLOW_EXT_DATA_DIR=str(directory / "data"),
+                MLFLOW_EXT_DATABASE_URL=urls["database_url"],
+                MLFLOW_EXT_MLFLOW_URL=urls["mlflow_url"],
+                MLFLOW_EXT_SERVING_PORT=str(port),
+            )
+        )
+        (directory / "constant.py").write_text(CONSTANT)
+        constant = free_port()
+        uvicorn = [sys.executable, "-m", "uvicorn", "--app-dir", scratch, "--loop", "uvloop", "--no-access-log"]
+        stack.enter_context(
+            process([*uvicorn, "constant:app", "--port", str(constant)], f"http://127.0.0.1:{constant}/")
+        )
+        for name in names:
+            theirs_port = free_port()
+            command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--workers", "1"]
+            peer = [*command, "-m", str(directory / name), "-p", str(theirs_port)]
+            ours = f"http://127.0.0.1:{port}/models/bench-{name}/invocations"
+            theirs = f"http://127.0.0.1:{theirs_port}/invocations"
+            with process(peer, f"http://127.0.0.1:{theirs_port}/ping"):
+                for (rows, clients), required in zip(CELLS, REQUIRED[name], strict=True):
+                    body = directory / f"{name}-{rows}.json"
+                    same_answers(ours, theirs, body)
+                    script = body.with_suffix(".lua")
+                    runs: dict[str, list[dict[str, float]]] = {"ours": [], "mlflow": [], "constant": []}
+                    for _ in range(rounds):
+                        runs["ours"].append(ask(ours, script, clients, seconds))
+                        runs["mlflow"].append(ask(theirs, script, clients, seconds))
+                        runs["constant"].append(ask(f"http://127.0.0.1:{constant}/", script, clients, seconds))
+                    cell = {"model": name, "rows": rows, "clients": clients, "required": required, **_medians(runs)}
+                    cell["resident_mb"] = round(resident_mb(service), 1)
+                    found.append(cell)
+                    tell(row(cell))
+    return found
+
+
+def _medians(runs: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+    middle = {
+        f"{who}_{what}": statistics.median(one[what] for one in some)
+        for who, some in runs.items()
+        for what in ("rps", "p99_ms")
+    }
+    return {
+        **middle,
+        "ratio": middle["ours_rps"] / middle["mlflow_rps"],
+        "p99_ratio": middle["mlflow_p99_ms"] / middle["ours_p99_ms"],
+        "of_constant": middle["ours_rps"] / middle["constant_rps"],
+    }
+
+
+HEADER = (
+    "| model | rows | clients | requests/s, MLflow | ours | ratio | required | p99 ratio | of constant app | MB |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def row(cell: dict[str, Any]) -> str:
+    """Write one row of the table."""
+    return (
+        f"| ({cell['model']}) | {cell['rows']:,} | {cell['clients']} | {cell['mlflow_rps']:,.0f} | "
+        f"{cell['ours_rps']:,.0f} | {cell['ratio']:.1f} | ≥ {cell['required']} | {cell['p99_ratio']:.1f} | {cell['of_constant']:.0%} | "
+        f"{cell['resident_mb']:.0f} |"
+    )
+
+
+def main() -> None:
+    """Read the command line, measure, print a table."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--models", nargs="+", choices=sorted(MODELS), default=sorted(MODELS))
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    arguments.add_argument("--json", type=Path, help="write the figures there as well")
+    given = arguments.parse_args()
+    if shutil.which("wrk") is None:
+        raise SystemExit("this needs wrk on PATH: as root, apt-get install wrk")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+    print(f"One worker each, {given.rounds} rounds of {given.seconds:g} s in turns ({machine})\n\n{HEADER}", flush=True)
+    cells = measure(given.models, given.rounds, given.seconds, lambda line: print(line, flush=True))
+    if given.json is not None:
+        load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+        given.json.write_text(json.dumps({"machine": machine, "load": load, "cells": cells}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Micro-batching: requests that wait at the same time are computed together, each answered with its own rows' part.
+
+Nobody waits for a batch to fill: what is there goes. What HTTP makes of the answers is `hot_path.py`'s business; which
+requests come here, `plan.py`'s.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from prometheus_client import Counter, Histogram
+
+from mlflow_ext.spool import PredictionRecord
+from serving.metrics import Metrics
+from serving.plan import Plan, Rows, write
+from serving.pool import LoadedVersion
+from serving.prediction_log import PredictionLog
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MOST_ROWS = 2_048
+"""A batch is not added to beyond so many rows: those who came first should not wait for those who came last."""
+INLINE_BYTES = 64 * 1024
+"""Bodies up to this size are read on the event loop; bigger ones hold it up for longer than a thread costs."""
+BATCHES_AT_ONCE = 4
+"""So many batches of one version may be on threads; a model that hangs holds no more than these."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A request that the plan has understood.
+
+    Attributes:
+        request_id: Under which it is answered and logged.
+        body: Raw body.
+        content_type: As the client wrote it.
+        rows: What the plan read in the body.
+        began: When the request was complete, on the clock of `time.perf_counter`.
+        answer: Gets the answer's body, or `None` when MLflow's own code has to answer.
+    """
+
+    request_id: str
+    body: bytes
+    content_type: str
+    rows: Rows
+    began: float
+    answer: "asyncio.Future[bytes | None]"
+
+
+@dataclass(slots=True, eq=False)
+class _Queue:
+    waiting: deque[Waiting] = field(default_factory=deque)
+    running: int = 0
+
+
+class Batcher:
+    """Answers understood requests; lives on one event loop."""
+
+    def __init__(self, log: PredictionLog, metrics: Metrics, threads: ThreadPoolExecutor) -> None:
+        """Take the prediction log, what is counted, and the threads on which models that are not compiled run."""
+        self._log = log
+        self._metrics = metrics
+        self._threads = threads
+        self._queues: defaultdict[LoadedVersion, _Queue] = defaultdict(_Queue)
+        self._counted: dict[LoadedVersion, tuple[Counter, Histogram, Histogram]] = {}
+
+    def at_once(self, loaded: LoadedVersion, plan: Plan, one: Waiting) -> bytes | None:
+        """Answer a request here and now."""
+        return self._answer(loaded, plan, [one])[0]
+
+    def on_thread(self, work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> "asyncio.Future[T]":
+        """Do work beside the event loop, on the threads on which models run."""
+        return asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *arguments, **options))
+
+    def submit(self, loaded: LoadedVersion, plan: Plan, one: Waiting) -> None:
+        """Answer a request with those that wait beside it; its future gets the answer."""
+        queue = self._queues[loaded]
+        queue.waiting.append(one)
+        if plan.engine == "kernel":
+            if len(queue.waiting) == 1:
+                # those whose requests have arrived by now come first; then all of them together
+                asyncio.get_running_loop().call_soon(self._flush, loaded, plan)
+        elif queue.running < BATCHES_AT_ONCE and (queue.running == 0 or len(queue.waiting) >= MOST_ROWS):
+            self._start(loaded, plan, queue)
+
+    def _flush(self, loaded: LoadedVersion, plan: Plan) -> None:
+        queue = self._queues[loaded]
+        while queue.waiting:
+            batch = _take(queue.waiting)
+            _give(batch, self._answer(loaded, plan, batch))
+        self._queues.pop(loaded, None)
+
+    def _start(self, loaded: LoadedVersion, plan: Plan, queue: _Queue) -> None:
+        batch = _take(queue.waiting)
+        queue.running += 1
+        work = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, loaded, plan, batch)
+        work.add_done_callback(partial(self._done, loaded, plan, queue, batch))
+
+    def _done(
+        self,
+        loaded: LoadedVersion,
+        plan: Plan,
+        queue: _Queue,
+        batch: list[Waiting],
+        work: "asyncio.Future[list[bytes | None]]",
+    ) -> None:
+        queue.running -= 1
+        _give(batch, [None] * len(batch) if work.cancelled() or work.exception() else work.result())
+        if queue.waiting:
+            self._start(loaded, plan, queue)
+        elif queue.running == 0:
+            self._queues.pop(loaded, None)
+
+    def _answer(self, loaded: LoadedVersion, plan: Plan, batch: list[Waiting]) -> list[bytes | None]:
+        """Compute, log and count a batch; `None` for each request that MLflow's own code has to answer."""
+        at = datetime.now(UTC)
+        answers = self._computed(plan, batch)
+        now = time.perf_counter()
+        records = [
+            PredictionRecord(
+                request_id=one.request_id,
+                model=loaded.model,
+                version=loaded.version,
+                at=at,
+                latency_us=round((now - one.began) * 1_000_000),
+                content_type=one.content_type,
+                request=one.body,
+                response=answer,
+                workspace=loaded.workspace,
+            )
+            for one, answer in zip(batch, answers, strict=True)
+            # an answer that comes too late reaches nobody, so it is no prediction
+            if answer is not None and not one.answer.done()
+        ]
+        if records:
+            self._log.append(loaded.model, *records)
+        requests, latency, rows = self._counters(loaded)
+        requests.inc(len(records))
+        rows.observe(sum(len(one.rows) for one in batch))
+        for one in batch:
+            latency.observe(now - one.began)
+        return answers
+
+    def _computed(self, plan: Plan, batch: list[Waiting]) -> list[bytes | None]:
+        try:
+            if len(batch) > 1 and plan.batches:
+                together = plan.predict([row for one in batch for row in one.rows])
+                if together is not None:
+                    answers: list[bytes | None] = []
+                    end = 0
+                    for one in batch:
+                        begin, end = end, end + len(one.rows)
+                        answers.append(write(together[begin:end]))
+                    return answers
+            alone = [plan.predict(one.rows) for one in batch]
+            return [None if predictions is None else write(predictions) for predictions in alone]
+        # the model's own code ran; what its failure means to a client is for MLflow's code to say
+        except Exception as exc:
+            logger.warning("event=plan_failed engine=%s reason=%r", plan.engine, str(exc)[:200])
+            return [None] * len(batch)
+
+    def _counters(self, loaded: LoadedVersion) -> tuple[Counter, Histogram, Histogram]:
+        found = self._counted.get(loaded)
+        if found is None:
+            # versions come and go; their counters are found again by their labels
+            self._counted.clear()
+            version = str(loaded.version)
+            found = self._counted[loaded] = (
+                self._metrics.requests.labels(loaded.model, version, "200"),
+                self._metrics.latency.labels(loaded.model, version),
+                self._metrics.batch_rows.labels(loaded.model, version),
+            )
+        return found
+
+
+def _take(waiting: deque[Waiting]) -> list[Waiting]:
+    batch = [waiting.popleft()]
+    rows = len(batch[0].rows)
+    while waiting and rows + len(waiting[0].rows) <= MOST_ROWS:
+        batch.append(waiting.popleft())
+        rows += len(batch[-1].rows)
+    return batch
+
+
+def _give(batch: list[Waiting], answers: list[bytes | None]) -> None:
+    for one, answer in zip(batch, answers, strict=True):
+        if not one.answer.done():
+            one.answer.set_result(answer)

@@ -1,0 +1,45 @@
+"""Compiled kernels: what a fitted scikit-learn model computes, without its checks. One kind of model a file.
+
+A kernel is used only after it gave the same answers as the original, bit for bit (`serving/plan.py`). Which requests
+reach a kernel at all is decided there too; MLflow's protocol lives in `codecs/`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.kernels.forest import forest_kernel
+from serving.kernels.linear import linear_kernel
+from serving.kernels.table import NotInTrainingError, table_kernel
+
+__all__ = ["Kernel", "NotInTrainingError", "compile_kernel"]
+
+Rows = Sequence[tuple[Any, ...]]
+"""Rows of a request: one value a column, in the signature's order."""
+Kernel = Callable[[Rows], NDArray[Any]]
+Estimator = Callable[[NDArray[np.float64]], NDArray[Any]]
+
+_ESTIMATORS: tuple[Callable[[Any], Estimator | None], ...] = (linear_kernel, forest_kernel)
+
+
+def compile_kernel(model: Any, columns: Sequence[str]) -> Kernel | None:
+    """Compile a fitted scikit-learn model for rows with these columns; `None` for models that we have no kernel for.
+
+    Args:
+        model: The estimator or pipeline.
+        columns: Input columns in the order of the rows' values.
+    """
+    steps = [step for _, step in getattr(model, "steps", [("", model)]) if step not in (None, "passthrough")]
+    if not steps:
+        return None
+    table = table_kernel(steps[:-1], columns)
+    estimator = next((made for make in _ESTIMATORS if (made := make(steps[-1])) is not None), None)
+    if table is None or estimator is None:
+        return None
+
+    def kernel(rows: Rows) -> NDArray[Any]:
+        return estimator(table(rows))
+
+    return kernel
