@@ -18,8 +18,9 @@ from typing import ParamSpec, TypeVar
 from prometheus_client import Counter, Histogram
 
 from mlflow_ext.spool import PredictionRecord
+from serving.kernels import Rows
 from serving.metrics import Metrics
-from serving.plan import Plan, Rows, write
+from serving.plan import Plan, joined, write
 from serving.pool import LoadedVersion
 from serving.prediction_log import PredictionLog
 
@@ -154,7 +155,7 @@ class Batcher:
     def _computed(self, plan: Plan, batch: list[Waiting]) -> list[bytes | None]:
         try:
             if len(batch) > 1 and plan.batches:
-                together = plan.predict([row for one in batch for row in one.rows])
+                together = plan.predict(joined([one.rows for one in batch]))
                 if together is not None:
                     answers: list[bytes | None] = []
                     end = 0

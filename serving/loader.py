@@ -1,5 +1,6 @@
 """From a version in the registry to one that can answer: fetch, judge, load, warm. When to do so: `watcher.py`."""
 
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -91,6 +92,8 @@ class Loader:
         )
         self._warm(loaded, opened.directory)
         plan = compile_plan(opened.model, input_schema, partial(_answer, loaded))
+        # what a load leaves lives long: Python's collector need not stop all requests to look at it again and again
+        gc.freeze()
         load_s = time.perf_counter() - began
         logger.info(
             "event=version_loaded model=%r version=%d load_s=%.3f engine=%s",

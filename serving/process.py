@@ -144,6 +144,8 @@ def run(settings: Settings, fd: int, *, restarted: bool) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            # nothing here asks for a client's address or scheme
+            proxy_headers=False,
             # longer than the idle time of usual clients and balancers, so that it is they who close, between requests
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(settings.serving_stop_s)),

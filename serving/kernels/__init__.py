@@ -14,10 +14,10 @@ from serving.kernels.forest import forest_kernel
 from serving.kernels.linear import linear_kernel
 from serving.kernels.table import NotInTrainingError, table_kernel
 
-__all__ = ["Kernel", "NotInTrainingError", "compile_kernel"]
+__all__ = ["Kernel", "NotInTrainingError", "Rows", "compile_kernel"]
 
-Rows = Sequence[tuple[Any, ...]]
-"""Rows of a request: one value a column, in the signature's order."""
+Rows = Sequence[tuple[Any, ...]] | NDArray[np.float64]
+"""Rows of a request, one value a column, in the signature's order; as a matrix (rows, columns) where all are floats."""
 Kernel = Callable[[Rows], NDArray[Any]]
 Estimator = Callable[[NDArray[np.float64]], NDArray[Any]]
 

@@ -19,7 +19,7 @@ class NotInTrainingError(ValueError):
     """A value that the model may refuse or treat in a way of its own: the original decides."""
 
 
-def table_kernel(steps: Sequence[Any], columns: Sequence[str]) -> Callable[[Sequence[tuple[Any, ...]]], Matrix] | None:
+def table_kernel(steps: Sequence[Any], columns: Sequence[str]) -> Callable[[Columns | Matrix], Matrix] | None:
     """Compile what comes before the estimator; `None` where a step is none of those we know.
 
     Args:
@@ -35,8 +35,8 @@ def table_kernel(steps: Sequence[Any], columns: Sequence[str]) -> Callable[[Sequ
     if gather is None or scaled is None:
         return None
     if gather is _numbers:
-        return lambda rows: scaled(np.array(rows, dtype=np.float64))
-    return lambda rows: scaled(gather(list(zip(*rows, strict=True))))
+        return lambda rows: scaled(np.asarray(rows, dtype=np.float64))
+    return lambda rows: scaled(gather(list(rows.T) if isinstance(rows, np.ndarray) else list(zip(*rows, strict=True))))
 
 
 def _gathered(transformer: Any, names: list[str]) -> Part | None:
