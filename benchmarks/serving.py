@@ -257,8 +257,8 @@ def row(cell: dict[str, Any]) -> str:
     """Write one row of the table."""
     return (
         f"| ({cell['model']}) | {cell['rows']:,} | {cell['clients']} | {cell['mlflow_rps']:,.0f} | "
-        f"{cell['ours_rps']:,.0f} | {cell['ratio']:.1f} | ≥ {cell['required']} | {cell['p99_ratio']:.1f} | {cell['of_constant']:.0%} | "
-        f"{cell['resident_mb']:.0f} |"
+        f"{cell['ours_rps']:,.0f} | {cell['ratio']:.1f} | ≥ {cell['required']} | {cell['p99_ratio']:.1f} | "
+        f"{cell['of_constant']:.0%} | {cell['resident_mb']:.0f} |"
     )
 
 

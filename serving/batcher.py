@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from mlflow_ext.spool import PredictionRecord
 from serving.kernels import Rows
@@ -64,6 +64,13 @@ class _Queue:
     running: int = 0
 
 
+class _Counted(NamedTuple):
+    requests: Counter
+    latency: Histogram
+    rows: Histogram
+    in_progress: Gauge
+
+
 class Batcher:
     """Answers understood requests; lives on one event loop."""
 
@@ -73,10 +80,11 @@ class Batcher:
         self._metrics = metrics
         self._threads = threads
         self._queues: defaultdict[LoadedVersion, _Queue] = defaultdict(_Queue)
-        self._counted: dict[LoadedVersion, tuple[Counter, Histogram, Histogram]] = {}
+        self._counted: dict[LoadedVersion, _Counted] = {}
 
     def at_once(self, loaded: LoadedVersion, plan: Plan, one: Waiting) -> bytes | None:
         """Answer a request here and now."""
+        self._counters(loaded).in_progress.inc()
         return self._answer(loaded, plan, [one])[0]
 
     def on_thread(self, work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> "asyncio.Future[T]":
@@ -87,6 +95,7 @@ class Batcher:
         """Answer a request with those that wait beside it; its future gets the answer."""
         queue = self._queues[loaded]
         queue.waiting.append(one)
+        self._counters(loaded).in_progress.inc()
         if plan.engine == "kernel":
             if len(queue.waiting) == 1:
                 # those whose requests have arrived by now come first; then all of them together
@@ -145,11 +154,12 @@ class Batcher:
         ]
         if records:
             self._log.append(loaded.model, *records)
-        requests, latency, rows = self._counters(loaded)
-        requests.inc(len(records))
-        rows.observe(sum(len(one.rows) for one in batch))
+        counted = self._counters(loaded)
+        counted.requests.inc(len(records))
+        counted.rows.observe(sum(len(one.rows) for one in batch))
         for one in batch:
-            latency.observe(now - one.began)
+            counted.latency.observe(now - one.began)
+        counted.in_progress.dec(len(batch))
         return answers
 
     def _computed(self, plan: Plan, batch: list[Waiting]) -> list[bytes | None]:
@@ -170,16 +180,17 @@ class Batcher:
             logger.warning("event=plan_failed engine=%s reason=%r", plan.engine, str(exc)[:200])
             return [None] * len(batch)
 
-    def _counters(self, loaded: LoadedVersion) -> tuple[Counter, Histogram, Histogram]:
+    def _counters(self, loaded: LoadedVersion) -> "_Counted":
         found = self._counted.get(loaded)
         if found is None:
             # versions come and go; their counters are found again by their labels
             self._counted.clear()
             version = str(loaded.version)
-            found = self._counted[loaded] = (
+            found = self._counted[loaded] = _Counted(
                 self._metrics.requests.labels(loaded.model, version, "200"),
                 self._metrics.latency.labels(loaded.model, version),
                 self._metrics.batch_rows.labels(loaded.model, version),
+                self._metrics.in_progress.labels(loaded.model),
             )
         return found
 

@@ -36,9 +36,9 @@ def read_matrix(body: bytes, columns: Sequence[str]) -> NDArray[np.float64] | No
         width = len(columns)
         # a flat copy would hide lists inside a row: there are as many brackets as rows, and two more
         brackets = sum(name.count("[") for name in columns) + 2 + len(data)
-        if np.count_nonzero(np.frombuffer(body, dtype=np.uint8) == _BRACKET) != brackets or any(
-            len(row) != width for row in data
-        ):  # type: ignore[arg-type]
+        if np.count_nonzero(np.frombuffer(body, dtype=np.uint8) == _BRACKET) != brackets:
+            return None
+        if any(not isinstance(row, simdjson.Array) or len(row) != width for row in data):
             return None
         flat = np.frombuffer(data.as_buffer(of_type="d"), dtype=np.float64)
     # its words for broken JSON, for values that are no numbers, and for numbers that no float can hold

@@ -118,7 +118,9 @@ def compile_plan(predictor: Any, input_schema: Any, answer: Callable[[bytes], by
     names = [name for name, _ in columns]
     rows = trial_rows(model, columns)
     original = _original(model, columns)
-    for compute, engine in ((compile_kernel(model, names), "kernel"), (original, "python")):
+    # MLflow rounds values of type float to single precision; a kernel computes in double precision
+    kernel = None if any(kind is DataType.float for _, kind in columns) else compile_kernel(model, names)
+    for compute, engine in ((kernel, "kernel"), (original, "python")):
         if compute is None:
             continue
         try:

@@ -47,8 +47,6 @@ def _column(
     values = random.normal(size=ROWS) * scale
     edges = random.choice(np.concatenate([_EDGES, numbers, np.nextafter(numbers, np.inf)]), ROWS)
     values = np.where(random.random(ROWS) < 0.3, edges, values)
-    if kind is DataType.float:
-        values = values.astype(np.float32).astype(np.float64)
     return [float(one) for one in values]
 
 
