@@ -91,7 +91,7 @@ class Loader:
             digest=opened.manifest.digest,
         )
         self._warm(loaded, opened.directory)
-        plan = compile_plan(opened.model, input_schema, partial(_answer, loaded))
+        plan = compile_plan(opened.model, input_schema, partial(mlflow_protocol.accepted, loaded))
         # what a load leaves lives long: Python's collector need not stop all requests to look at it again and again
         gc.freeze()
         load_s = time.perf_counter() - began
@@ -108,11 +108,6 @@ class Loader:
         answer = mlflow_protocol.answer(loaded, example.read_bytes(), "application/json")
         if answer.status != 200:
             raise ModelLoadError(f"it does not answer its own input example: {_message(answer.error)}")
-
-
-def _answer(loaded: LoadedVersion, body: bytes) -> bytes | None:
-    answer = mlflow_protocol.answer(loaded, body, "application/json")
-    return answer.body if answer.error is None else None
 
 
 def _reason(what: str, exc: Exception) -> str:

@@ -18,7 +18,7 @@ from mlflow.types import ColSpec, DataType
 from numpy.typing import NDArray
 
 from serving.json_numbers import read_matrix
-from serving.kernels import Kernel, NotInTrainingError, Rows, compile_kernel
+from serving.kernels import Kernel, NotInTrainingError, Rows, compile_kernels
 from serving.trial_rows import trial_rows
 
 logger = logging.getLogger(__name__)
@@ -68,9 +68,9 @@ class Plan:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         split, records = document.dataframe_split, document.dataframe_records
-        if split is not None and records is None and split.columns == self.columns:
+        if split is not msgspec.UNSET and records is msgspec.UNSET and split.columns == self.columns:
             return split.data or None
-        if records and split is None:
+        if records is not msgspec.UNSET and records and split is msgspec.UNSET:
             return [self._row_of(record) for record in records]
         return None
 
@@ -119,13 +119,12 @@ def compile_plan(predictor: Any, input_schema: Any, answer: Callable[[bytes], by
     rows = trial_rows(model, columns)
     original = _original(model, columns)
     # MLflow rounds values of type float to single precision; a kernel computes in double precision
-    kernel = None if any(kind is DataType.float for _, kind in columns) else compile_kernel(model, names)
-    for compute, engine in ((kernel, "kernel"), (original, "python")):
-        if compute is None:
-            continue
+    single = any(kind is DataType.float for _, kind in columns)
+    kernels = [] if single else [(kernel, "kernel") for kernel in compile_kernels(model, names)]
+    for compute, engine in (*kernels, (original, "python")):
         try:
             if engine == "kernel" and not _same(compute(rows), original(rows)):
-                logger.warning("event=kernel_refused reason='another answer than the original' model=%s", type(model))
+                logger.debug("event=kernel_refused reason='another answer than the original' model=%s", type(model))
                 continue
             plan = _plan(columns, compute, _may_batch(compute, rows), engine)
             if _answers_as_mlflow(plan, rows, answer):
@@ -161,7 +160,11 @@ def _plan(columns: list[tuple[str, DataType]], compute: Kernel, batches: bool, e
     )
     body = msgspec.defstruct(
         "Body",
-        [("dataframe_split", split | None, None), ("dataframe_records", list[record] | None, None)],  # type: ignore[valid-type]
+        [
+            # an absent key is not the same as null
+            ("dataframe_split", split | msgspec.UnsetType, msgspec.UNSET),
+            ("dataframe_records", list[record] | msgspec.UnsetType, msgspec.UNSET),  # type: ignore[valid-type]
+        ],
         forbid_unknown_fields=True,
     )
     numeric = all(kind is DataType.double for _, kind in columns)

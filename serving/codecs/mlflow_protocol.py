@@ -60,6 +60,12 @@ def answer(loaded: LoadedVersion, body: bytes, content_type: str | None) -> Answ
     return Answer(200, result.response.encode(), result.mimetype)
 
 
+def accepted(loaded: LoadedVersion, body: bytes) -> bytes | None:
+    """Give the answer's body to a JSON request; `None` where MLflow refuses it."""
+    given = answer(loaded, body, "application/json")
+    return given.body if given.error is None else None
+
+
 def refused(exc: MlflowException) -> Answer:
     """Turn MLflow's error into an answer without trace and without the request's input."""
     more = {"sqlstate": exc.sqlstate, "error_class": exc.error_class}

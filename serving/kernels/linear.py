@@ -34,8 +34,7 @@ def linear_kernel(model: Any) -> Callable[[NDArray[np.float64]], NDArray[Any]] |
         if weights.ndim != 1:
             return None
         value = float(np.asarray(model.intercept_).reshape(-1)[0])
-        # scikit-learn is given a data frame, whose columns lie one after the other: the product rounds accordingly
-        return lambda matrix: np.asfortranarray(matrix) @ weights + value
+        return lambda matrix: matrix @ weights + value
     classes = np.asarray(model.classes_)
     intercept = np.asarray(model.intercept_, dtype=np.float64).reshape(-1)
     if len(weights) == 1 and len(classes) == 2:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 Matrix = NDArray[np.float64]
 Columns = Sequence[tuple[Any, ...]]
@@ -58,7 +58,7 @@ def _gathered(transformer: Any, names: list[str]) -> Part | None:
 
 def _part(step: Any) -> Part | None:
     steps = [one for _, one in step.steps] if hasattr(step, "steps") else [step]
-    steps = [one for one in steps if not (isinstance(one, str) and one == "passthrough")]
+    steps = [one for one in steps if not _passes_through(one)]
     if steps and type(steps[0]) is SimpleImputer and steps[0].statistics_.dtype == object:
         # JSON's texts are never missing: what is missing goes to the original
         steps = steps[1:]
@@ -70,6 +70,13 @@ def _part(step: Any) -> Part | None:
         return lambda columns: after(encoded(columns))
     scaled = _scaled(steps)
     return None if scaled is None else lambda columns: scaled(_numbers_by_column(columns))
+
+
+def _passes_through(step: Any) -> bool:
+    # scikit-learn puts a function that does nothing where it was told "passthrough"
+    return (isinstance(step, str) and step == "passthrough") or (
+        type(step) is FunctionTransformer and step.func is None and not step.validate
+    )
 
 
 def _numbers(columns: Columns) -> Matrix:

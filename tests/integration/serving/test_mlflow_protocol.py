@@ -6,25 +6,19 @@ The differences are listed in docs/serving.md, each with its reason.
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pytest
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlflow.models import ModelSignature
-from mlflow.pyfunc import scoring_server
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
-from serving.pool import LoadedVersion
-from tests.unit.serving.in_process import App, app, served
+from tests.integration.serving.pair import JSON, Pair, both
 
-JSON = "application/json"
 CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
 
@@ -88,63 +82,15 @@ SIGNATURES = {
 MODELS = {"failing": Failing, "unwritable": Unwritable}
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """MLflow's server and ours, for the same models."""
-
-    theirs: httpx.Client
-    ours: App
-
-    def compare(self, model: str, body: bytes, content_type: str | None = JSON) -> int:
-        """Send a body to both; fails where they differ in an unlisted way, and gives our status."""
-        headers = {"Content-Type": content_type} if content_type is not None else {}
-        theirs = self.theirs.post(f"/{model}/invocations", content=body, headers=headers)
-        ours = self.ours.client.post(f"/models/{model}/invocations", content=body, headers=headers)
-        if ours.status_code != 200:
-            assert set(ours.json()) >= {"error_code", "message", "request_id"}
-            assert "stack_trace" not in ours.json()
-        if theirs.status_code == 500:
-            # MLflow lets parser errors through as a bare 500; ours says which side is at fault
-            unwritable = ours.json()["message"] == "The model's predictions cannot be written as JSON."
-            assert ours.status_code == (415 if content_type is None else 500 if unwritable else 400), ours.text
-        else:
-            assert ours.status_code == theirs.status_code, (ours.text, theirs.text)
-            assert comparable(ours) == comparable(theirs)
-        return ours.status_code
-
-
-def comparable(answer: Any) -> Any:
-    """Take off what differs on purpose: trace, request id, echoed input, and text where ours is JSON."""
-    try:
-        document = answer.json()
-    except json.JSONDecodeError:
-        return answer.text
-    if answer.status_code == 200:
-        # NaN is not equal to itself
-        return json.dumps(document)
-    if answer.status_code == 415:
-        return document["message"]
-    document = {key: value for key, value in document.items() if key not in {"stack_trace", "request_id"}}
-    message = document["message"].partition("\nInput: \n")[0]
-    if message.startswith("Failed to predict data"):
-        message = message.partition("\nError: ")[2]
-    return {**document, "message": message}
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Both servers with a model for each signature."""
     directory = tmp_path_factory.mktemp("protocol")
-    theirs, versions = FastAPI(), []
     for name, signature in SIGNATURES.items():
-        path = str(directory / name)
         model = MODELS.get(name, Echo)()
-        mlflow.pyfunc.save_model(path, python_model=model, signature=signature, pip_requirements=[])
-        theirs.mount(f"/{name}", scoring_server.init(mlflow.pyfunc.load_model(path)))
-        loaded = mlflow.pyfunc.load_model(path)
-        versions.append(LoadedVersion(name, 1, path, loaded, loaded.metadata.get_input_schema()))
-    with served(theirs) as client, app(directory / "data", *versions) as ours:
-        yield Pair(client, ours)
+        mlflow.pyfunc.save_model(str(directory / name), python_model=model, signature=signature, pip_requirements=[])
+    with both({name: str(directory / name) for name in SIGNATURES}, directory / "data") as made:
+        yield made
 
 
 ROW: dict[str, Any] = {

@@ -71,7 +71,15 @@ def loaded(model: str, version: int, predict: Callable[[Any], Any] = sums) -> Lo
 def served(application: ASGIApp) -> Iterator[httpx.Client]:
     """Run an application on a real web server in a thread; gives a client of it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(application, loop="uvloop", http="httptools", log_config=None, lifespan="off")
+        config = uvicorn.Config(
+            application,
+            loop="uvloop",
+            http="httptools",
+            log_config=None,
+            lifespan="off",
+            # a busy machine may keep a client waiting for seconds between two requests on one connection
+            timeout_keep_alive=600,
+        )
         server = uvicorn.Server(config)
         # signal handlers belong to the main thread, which is pytest's
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

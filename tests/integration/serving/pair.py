@@ -1,0 +1,83 @@
+"""The same request to MLflow's own scoring server and to ours: what must be equal, and what differs on purpose."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import mlflow.pyfunc
+from fastapi import FastAPI
+from mlflow.pyfunc import scoring_server
+
+from serving.codecs import mlflow_protocol
+from serving.plan import compile_plan
+from serving.pool import LoadedVersion
+from tests.unit.serving.in_process import App, app, served
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """MLflow's server and ours, for the same models."""
+
+    theirs: httpx.Client
+    ours: App
+
+    def compare(self, model: str, body: bytes, content_type: str | None = JSON) -> int:
+        """Send a body to both; fails where they differ in an unlisted way, and gives our status."""
+        headers = {"Content-Type": content_type} if content_type is not None else {}
+        theirs = self.theirs.post(f"/{model}/invocations", content=body, headers=headers)
+        ours = self.ours.client.post(f"/models/{model}/invocations", content=body, headers=headers)
+        if ours.status_code != 200:
+            assert set(ours.json()) >= {"error_code", "message", "request_id"}
+            assert "stack_trace" not in ours.json()
+        if theirs.status_code == 500:
+            # MLflow lets parser errors through as a bare 500; ours says which side is at fault
+            unwritable = ours.json()["message"] == "The model's predictions cannot be written as JSON."
+            assert ours.status_code == (415 if content_type is None else 500 if unwritable else 400), ours.text
+        else:
+            assert ours.status_code == theirs.status_code, (ours.text, theirs.text)
+            assert comparable(ours) == comparable(theirs)
+        return ours.status_code
+
+
+def comparable(answer: Any) -> Any:
+    """Take off what differs on purpose: trace, request id, echoed input, and text where ours is JSON."""
+    try:
+        document = answer.json()
+    except json.JSONDecodeError:
+        return answer.text
+    if answer.status_code == 200:
+        # NaN is not equal to itself
+        return json.dumps(document)
+    if answer.status_code == 415:
+        return document["message"]
+    document = {key: value for key, value in document.items() if key not in {"stack_trace", "request_id"}}
+    message = document["message"].partition("\nInput: \n")[0]
+    if message.startswith("Failed to predict data"):
+        message = message.partition("\nError: ")[2]
+    return {**document, "message": message}
+
+
+def load(name: str, path: str) -> LoadedVersion:
+    """Load a model's files as the service does, plan included."""
+    model = mlflow.pyfunc.load_model(path)
+    schema = model.metadata.get_input_schema()
+    loaded = LoadedVersion(name, 1, path, model, schema)
+    return replace(loaded, plan=compile_plan(model, schema, partial(mlflow_protocol.accepted, loaded)))
+
+
+@contextlib.contextmanager
+def both(models: Mapping[str, str], directory: Path) -> Iterator[Pair]:
+    """Run both servers with all models; by name, where the files are."""
+    theirs = FastAPI()
+    for name, path in models.items():
+        theirs.mount(f"/{name}", scoring_server.init(mlflow.pyfunc.load_model(path)))
+    versions = [load(name, path) for name, path in models.items()]
+    with served(theirs) as client, app(directory, *versions) as ours:
+        yield Pair(client, ours)
