@@ -1,5 +1,15 @@
-"""Run the measurements that need nothing but this repository."""
+"""`python -m benchmarks [flips|serving] [options]`: one benchmark, or all with their usual options."""
 
-from benchmarks import flip_latency
+import sys
 
-flip_latency.main()
+from benchmarks import flip_latency, serving
+
+BENCHMARKS = {"flips": flip_latency.main, "serving": serving.main}
+
+if len(sys.argv) > 1:
+    if sys.argv[1] not in BENCHMARKS:
+        raise SystemExit(f"there is no benchmark {sys.argv[1]!r}: {', '.join(BENCHMARKS)}")
+    BENCHMARKS[sys.argv[1]](sys.argv[2:])
+else:
+    for main in BENCHMARKS.values():
+        main([])

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -193,15 +193,15 @@ def measure(urls: dict[str, str], flips: int, count: int, pause_s: float) -> dic
     }
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Read the command line, measure, print a table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks flips", description=__doc__)
     arguments.add_argument("--flips", type=int, default=100)
     arguments.add_argument("--clients", type=int, default=8)
     arguments.add_argument("--pause-s", type=float, default=0.1, help="between two flips")
     arguments.add_argument("--data-dir", type=Path, help="of a platform that runs already")
     arguments.add_argument("--json", type=Path, help="write the figures there as well")
-    given = arguments.parse_args()
+    given = arguments.parse_args(words)
     # the platform that was started is stopped whatever ends this program
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with platform_running(given.data_dir) as urls:

@@ -27,6 +27,7 @@ import httpx
 import psutil
 
 from benchmarks.flip_latency import platform_running
+from benchmarks.serving_report import HEADER, RESULTS, row, write
 
 MODELS = {
     "a": "LogisticRegression, 30 float columns",
@@ -182,7 +183,9 @@ def resident_mb(service: psutil.Process) -> float:
     return max(one.memory_info().rss for one in service.children(recursive=True)) / 1e6
 
 
-def measure(names: Sequence[str], rounds: int, seconds: float, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+def measure(
+    names: Sequence[str], rounds: int, seconds: float, tell: Callable[[dict[str, Any]], None]
+) -> list[dict[str, Any]]:
     """Measure every cell of the chosen models, our server and MLflow's in turns."""
     found: list[dict[str, Any]] = []
     with (
@@ -229,7 +232,7 @@ def measure(names: Sequence[str], rounds: int, seconds: float, tell: Callable[[s
                     cell = {"model": name, "rows": rows, "clients": clients, "required": required, **_medians(runs)}
                     cell["resident_mb"] = round(resident_mb(service), 1)
                     found.append(cell)
-                    tell(row(cell))
+                    tell(cell)
     return found
 
 
@@ -247,38 +250,22 @@ def _medians(runs: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     }
 
 
-HEADER = (
-    "| model | rows | clients | requests/s, MLflow | ours | ratio | required | p99 ratio | of constant app | MB |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
-)
-
-
-def row(cell: dict[str, Any]) -> str:
-    """Write one row of the table."""
-    return (
-        f"| ({cell['model']}) | {cell['rows']:,} | {cell['clients']} | {cell['mlflow_rps']:,.0f} | "
-        f"{cell['ours_rps']:,.0f} | {cell['ratio']:.1f} | ≥ {cell['required']} | {cell['p99_ratio']:.1f} | "
-        f"{cell['of_constant']:.0%} | {cell['resident_mb']:.0f} |"
-    )
-
-
-def main() -> None:
-    """Read the command line, measure, print a table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--models", nargs="+", choices=sorted(MODELS), default=sorted(MODELS))
-    arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
-    arguments.add_argument("--json", type=Path, help="write the figures there as well")
-    given = arguments.parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, measure, print a table; write figures, table and chart."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks serving", description=__doc__)
+    parser.add_argument("--models", nargs="+", choices=sorted(MODELS), default=sorted(MODELS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--into", type=Path, default=RESULTS, help="directory of the results")
+    given = parser.parse_args(arguments)
     if shutil.which("wrk") is None:
         raise SystemExit("this needs wrk on PATH: as root, apt-get install wrk")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
-    print(f"One worker each, {given.rounds} rounds of {given.seconds:g} s in turns ({machine})\n\n{HEADER}", flush=True)
-    cells = measure(given.models, given.rounds, given.seconds, lambda line: print(line, flush=True))
-    if given.json is not None:
-        load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-        given.json.write_text(json.dumps({"machine": machine, "load": load, "cells": cells}, indent=2) + "\n")
+    how = f"One worker each, medians of {given.rounds} rounds of {given.seconds:g} s in turns ({machine})"
+    print(f"{how}\n\n{HEADER}", flush=True)
+    cells = measure(given.models, given.rounds, given.seconds, lambda cell: print(row(cell), flush=True))
+    write(given.into, how, MODELS, cells)
 
 
 if __name__ == "__main__":

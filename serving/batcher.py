@@ -61,7 +61,22 @@ class Waiting:
 @dataclass(slots=True, eq=False)
 class _Queue:
     waiting: deque[Waiting] = field(default_factory=deque)
+    rows: int = 0
     running: int = 0
+
+    def add(self, one: Waiting) -> None:
+        self.waiting.append(one)
+        self.rows += len(one.rows)
+
+    def take(self) -> list[Waiting]:
+        """Take the next batch: one request at least, no more rows than a batch may have otherwise."""
+        batch = [self.waiting.popleft()]
+        rows = len(batch[0].rows)
+        while self.waiting and rows + len(self.waiting[0].rows) <= MOST_ROWS:
+            batch.append(self.waiting.popleft())
+            rows += len(batch[-1].rows)
+        self.rows -= rows
+        return batch
 
 
 class _Counted(NamedTuple):
@@ -94,24 +109,24 @@ class Batcher:
     def submit(self, loaded: LoadedVersion, plan: Plan, one: Waiting) -> None:
         """Answer a request with those that wait beside it; its future gets the answer."""
         queue = self._queues[loaded]
-        queue.waiting.append(one)
+        queue.add(one)
         self._counters(loaded).in_progress.inc()
         if plan.engine == "kernel":
             if len(queue.waiting) == 1:
                 # those whose requests have arrived by now come first; then all of them together
                 asyncio.get_running_loop().call_soon(self._flush, loaded, plan)
-        elif queue.running < BATCHES_AT_ONCE and (queue.running == 0 or len(queue.waiting) >= MOST_ROWS):
+        elif queue.running < BATCHES_AT_ONCE and (queue.running == 0 or queue.rows >= MOST_ROWS):
             self._start(loaded, plan, queue)
 
     def _flush(self, loaded: LoadedVersion, plan: Plan) -> None:
         queue = self._queues[loaded]
         while queue.waiting:
-            batch = _take(queue.waiting)
+            batch = queue.take()
             _give(batch, self._answer(loaded, plan, batch))
         self._queues.pop(loaded, None)
 
     def _start(self, loaded: LoadedVersion, plan: Plan, queue: _Queue) -> None:
-        batch = _take(queue.waiting)
+        batch = queue.take()
         queue.running += 1
         work = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, loaded, plan, batch)
         work.add_done_callback(partial(self._done, loaded, plan, queue, batch))
@@ -136,6 +151,8 @@ class Batcher:
         at = datetime.now(UTC)
         answers = self._computed(plan, batch)
         now = time.perf_counter()
+        # an answer that comes too late reaches nobody, so it is no prediction
+        given = [(one, answer) for one, answer in zip(batch, answers, strict=True) if answer and not one.answer.done()]
         records = [
             PredictionRecord(
                 request_id=one.request_id,
@@ -148,16 +165,14 @@ class Batcher:
                 response=answer,
                 workspace=loaded.workspace,
             )
-            for one, answer in zip(batch, answers, strict=True)
-            # an answer that comes too late reaches nobody, so it is no prediction
-            if answer is not None and not one.answer.done()
+            for one, answer in given
         ]
+        counted = self._counters(loaded)
         if records:
             self._log.append(loaded.model, *records)
-        counted = self._counters(loaded)
-        counted.requests.inc(len(records))
-        counted.rows.observe(sum(len(one.rows) for one in batch))
-        for one in batch:
+            counted.requests.inc(len(records))
+            counted.rows.observe(sum(len(one.rows) for one, _ in given))
+        for one, _ in given:
             counted.latency.observe(now - one.began)
         counted.in_progress.dec(len(batch))
         return answers
@@ -193,15 +208,6 @@ class Batcher:
                 self._metrics.in_progress.labels(loaded.model),
             )
         return found
-
-
-def _take(waiting: deque[Waiting]) -> list[Waiting]:
-    batch = [waiting.popleft()]
-    rows = len(batch[0].rows)
-    while waiting and rows + len(waiting[0].rows) <= MOST_ROWS:
-        batch.append(waiting.popleft())
-        rows += len(batch[-1].rows)
-    return batch
 
 
 def _give(batch: list[Waiting], answers: list[bytes | None]) -> None:
