@@ -39,6 +39,7 @@ class LoadedVersion:
         loaded_at: When it became ready.
         workspace: MLflow workspace.
         digest: Of its files' manifest (`domain/pins.py`), as they were loaded.
+        example: The input example, as a request of MLflow's scoring protocol; `None` where none is kept.
     """
 
     model: str
@@ -50,6 +51,7 @@ class LoadedVersion:
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     workspace: str = "default"
     digest: str = ""
+    example: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
