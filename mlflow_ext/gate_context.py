@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mlflow_ext.domain.gates import GateResult
+from mlflow_ext.domain.signature import Signature
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,11 @@ class JudgedVersion(Protocol):
     @property
     def directory(self) -> Path:
         """Where its files are; they are for reading."""
+        ...
+
+    @property
+    def signature(self) -> Signature | None:
+        """What it takes and gives; `None` where it was logged without a signature."""
         ...
 
     @property

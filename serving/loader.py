@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 INPUT_EXAMPLE = "serving_input_example.json"
 """The input example as MLflow saves it: a request body in its scoring protocol."""
+KEPT_EXAMPLE_BYTES = 64 * 1024
+"""Largest input example that is kept to be shown."""
 
 
 PREPARED = ("mlflow.sklearn", "skops.io", "sklearn.pipeline", "pandas")
@@ -90,7 +92,9 @@ class Loader:
             workspace=version.workspace,
             digest=opened.manifest.digest,
         )
-        self._warm(loaded, opened.directory)
+        example = _input_example(opened.directory)
+        if example is not None:
+            self._warm(loaded, example)
         plan = compile_plan(opened.model, input_schema, partial(mlflow_protocol.accepted, loaded))
         # what a load leaves lives long: Python's collector need not stop all requests to look at it again and again
         gc.freeze()
@@ -99,15 +103,18 @@ class Loader:
             "event=version_loaded model=%r version=%d load_s=%.3f engine=%s",
             *(version.model, version.version, load_s, plan.engine if plan else "mlflow"),
         )
-        return replace(loaded, load_s=load_s, plan=plan)
+        kept = example if example is not None and len(example) <= KEPT_EXAMPLE_BYTES else None
+        return replace(loaded, load_s=load_s, plan=plan, example=kept)
 
-    def _warm(self, loaded: LoadedVersion, directory: Path) -> None:
-        example = directory / INPUT_EXAMPLE
-        if not example.is_file():
-            return
-        answer = mlflow_protocol.answer(loaded, example.read_bytes(), "application/json")
+    def _warm(self, loaded: LoadedVersion, example: bytes) -> None:
+        answer = mlflow_protocol.answer(loaded, example, "application/json")
         if answer.status != 200:
             raise ModelLoadError(f"it does not answer its own input example: {_message(answer.error)}")
+
+
+def _input_example(directory: Path) -> bytes | None:
+    file = directory / INPUT_EXAMPLE
+    return file.read_bytes() if file.is_file() else None
 
 
 def _reason(what: str, exc: Exception) -> str:

@@ -41,6 +41,7 @@ class LoadedVersion:
         workspace: MLflow workspace.
         digest: Of its files' manifest (`domain/pins.py`), as they were loaded.
         plan: How usual requests are answered without MLflow's code; `None` where only that will do.
+        example: The input example, as a request of MLflow's scoring protocol; `None` where none is kept.
     """
 
     model: str
@@ -53,6 +54,7 @@ class LoadedVersion:
     workspace: str = "default"
     digest: str = ""
     plan: Plan | None = None
+    example: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
-"""Which columns of a frame a model takes, by its signature."""
+"""A model's columns by MLflow's signature: which of a frame's it takes, and all of them in words of ours."""
 
 from typing import Any
 
 import pandas as pd
+from mlflow.types import DataType, Schema, TensorSpec
 
+from mlflow_ext.domain.signature import Column, Signature
 from mlflow_ext.errors import EvaluationImpossibleError
 
 
@@ -22,3 +24,23 @@ def features(model: Any, frame: pd.DataFrame, target: str | None, named: str, so
             f"the evaluation data {source} lacks columns that {named} needs: {', '.join(missing)}"
         )
     return [name for name in schema.input_names() if name in frame.columns]
+
+
+def signature(model: Any) -> Signature | None:
+    """Read what a model takes and gives; `None` where it was logged without a signature."""
+    found = model.metadata.signature
+    if found is None or found.inputs is None:
+        return None
+    return Signature(_columns(found.inputs), _columns(found.outputs) if found.outputs is not None else ())
+
+
+def _columns(schema: Schema) -> tuple[Column, ...]:
+    columns = []
+    for position, spec in enumerate(schema.inputs):
+        if isinstance(spec, TensorSpec):
+            kind = f"tensor({spec.type}, {spec.shape})"
+        else:
+            kind = spec.type.name if isinstance(spec.type, DataType) else str(spec.type)
+        required = bool(getattr(spec, "required", True))
+        columns.append(Column(str(position) if spec.name is None else str(spec.name), kind, required))
+    return tuple(columns)

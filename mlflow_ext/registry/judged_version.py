@@ -12,8 +12,9 @@ import pandas as pd
 from mlflow.pyfunc import PyFuncModel
 from numpy.typing import NDArray
 
+from mlflow_ext.domain.signature import Signature
 from mlflow_ext.errors import EvaluationImpossibleError
-from mlflow_ext.registry.columns import features
+from mlflow_ext.registry.columns import features, signature
 
 
 class LoadedVersion:
@@ -29,6 +30,11 @@ class LoadedVersion:
         self.version = version
         self.directory = directory
         self.metrics = metrics
+
+    @property
+    def signature(self) -> Signature | None:
+        """What it takes and gives."""
+        return None if self._model is None else signature(self._model)
 
     @property
     def classes(self) -> NDArray[Any] | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlflow_ext.domain.signature import Signature
 from mlflow_ext.errors import EvaluationImpossibleError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class MemoryVersion:
         probabilities: Gives class probabilities; `None` for a model without.
         classes: Class labels in the order of the columns of its probabilities.
         directory: Its files.
+        signature: What it takes and gives.
     """
 
     version: int = 1
@@ -37,6 +39,7 @@ class MemoryVersion:
     probabilities: "Callable[[pd.DataFrame], NDArray[np.float64]] | None" = None
     classes: "NDArray[Any] | None" = None
     directory: Path = Path()
+    signature: Signature | None = None
 
     def predict(self, frame: "pd.DataFrame") -> "NDArray[Any]":
         """Predict one value a row."""

@@ -1,16 +1,23 @@
 """What is served, and outcomes sent back."""
 
 import asyncio
+from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 
 from mlflow_ext.errors import NotFoundError
 from serving.feedback import parse
+from serving.model_api import describe_api, paths_of
 from serving.parts import Parts
-from serving.routes.scoring import Name
+from serving.pool import LoadedVersion
+from serving.routes.scoring import Name, Version
 from serving.web import read_body
 
+STATIC = "/static-offline-docs"
+"""Where `fastapi_offline` serves Swagger UI's files."""
 _OUTCOME = {
     "type": "object",
     "required": ["request_id", "value"],
@@ -47,8 +54,25 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.get("/models/{name}")
     async def model(name: Name) -> dict[str, Any]:
-        """One model, as in the list."""
-        return parts.pool.describe(known(name))
+        """One model, as in the list, with links to the description of its API."""
+        own, _ = paths_of(name)
+        links = {"openapi": f"{own}/openapi.json", "docs": f"{own}/docs"}
+        return {**parts.pool.describe(known(name)), "links": links}
+
+    @router.get("/models/{name}/openapi.json")
+    async def openapi(name: Name) -> dict[str, Any]:
+        """OpenAPI document of the version in Production: what it takes and gives, by its signature."""
+        return describe_api(parts.pool.champion(name))
+
+    @router.get("/models/{name}/versions/{version}/openapi.json")
+    async def version_openapi(name: Name, version: Version) -> dict[str, Any]:
+        """OpenAPI document of one version."""
+        return describe_api(parts.pool.version(name, version))
+
+    @router.get("/models/{name}/docs", include_in_schema=False)
+    async def docs(request: Request, name: Name) -> HTMLResponse:
+        """Show the OpenAPI document of the version in Production, to be tried out."""
+        return _page(request, parts.pool.champion(name))
 
     @router.post("/models/{name}/feedback", openapi_extra=_DOCUMENTED)
     async def feedback(request: Request, name: Name) -> dict[str, int]:
@@ -58,3 +82,15 @@ def routes(parts: Parts) -> APIRouter:
         return {"stored": await loop.run_in_executor(parts.threads, parts.feedback.add, known(name), rows)}
 
     return router
+
+
+def _page(request: Request, loaded: LoadedVersion) -> HTMLResponse:
+    root = request.scope.get("root_path", "")
+    return get_swagger_ui_html(
+        openapi_url=f"{root}{paths_of(loaded.model)[0]}/openapi.json",
+        # FastAPI writes it into the page as it is
+        title=escape(loaded.model),
+        swagger_js_url=f"{root}{STATIC}/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}{STATIC}/swagger-ui.css",
+        swagger_favicon_url=f"{root}{STATIC}/favicon.png",
+    )

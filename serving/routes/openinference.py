@@ -1,9 +1,9 @@
 """Open Inference Protocol v2 over REST: what is there, is it ready, and inference."""
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from mlflow_ext.errors import InvalidInputError
 from serving.codecs.answer import error
@@ -12,7 +12,7 @@ from serving.openinference.inference import HEADER_LENGTH, OpenInference
 from serving.openinference.metadata import model_metadata, repository_index, server_metadata
 from serving.parts import Parts
 from serving.pool import LoadedVersion
-from serving.routes.scoring import Name, origin
+from serving.routes.scoring import Name, Version, origin
 from serving.scoring import ScoringRequest
 from serving.web import id_of, read_body, response
 
@@ -61,8 +61,6 @@ _DOCUMENTED: dict[str, Any] = {
         "504": {"description": "The model took too long"},
     },
 }
-
-Version = Annotated[int, Path(ge=1, lt=2**31, description="Version in Production or Staging, or in Production lately")]
 
 
 def routes(parts: Parts) -> APIRouter:

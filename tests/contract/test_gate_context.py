@@ -10,6 +10,7 @@ import pytest
 from matplotlib import pyplot
 from sklearn.linear_model import LogisticRegression
 
+from mlflow_ext.domain.signature import Column, Signature
 from mlflow_ext.errors import EvaluationImpossibleError
 from mlflow_ext.gate_context import GateContext
 from mlflow_ext.registry.client import connect
@@ -22,6 +23,7 @@ from tests.integration.registered import pointed_at, register
 FRAME = pd.DataFrame({"a": np.linspace(-2, 2, 40), "b": np.tile([0.5, -0.5], 20)})
 LABELS = np.where(FRAME["a"] + FRAME["b"] > 0, "yes", "no")
 ROWS = FRAME.assign(target=LABELS, note="not a feature")
+SIGNATURE = Signature((Column("a", "double"), Column("b", "double")), (Column("0", "string"),))
 MODEL = LogisticRegression().fit(FRAME, LABELS)
 
 
@@ -50,6 +52,7 @@ def twin() -> Bench:
             answer=lambda frame: MODEL.predict(features(frame)),
             probabilities=lambda frame: MODEL.predict_proba(features(frame)),
             classes=MODEL.classes_,
+            signature=SIGNATURE,
         )
 
     context = MemoryContext(version(2), ROWS, version(1))
@@ -111,6 +114,7 @@ def test_a_version_answers_with_arrays(bench: Bench) -> None:
     assert candidate.predict(ROWS[ROWS["a"] > 0].reset_index(drop=True)).shape == (20,)
     assert (candidate.version, dict(candidate.metrics)) == (2, {"accuracy_score": 1.0})
     assert candidate.directory.is_dir()
+    assert candidate.signature == SIGNATURE
 
 
 def test_rows_that_it_cannot_take_are_an_error_in_words(bench: Bench) -> None:

@@ -225,6 +225,7 @@ def test_the_api_is_described(scoring: App) -> None:
     assert {"/v2", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/ready"} <= v2
     assert {
         *("/invocations", "/models/{name}/invocations", "/models/{name}/versions/{version}/invocations", "/models"),
+        *("/models/{name}/openapi.json", "/models/{name}/versions/{version}/openapi.json"),
         *("/models/{name}", "/models/{name}/feedback", "/ping", "/health", "/version", "/livez", "/readyz", "/metrics"),
     } == paths - v2
     assert scoring.client.get("/docs").status_code == 200
