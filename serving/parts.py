@@ -7,6 +7,7 @@ from threading import Event
 
 from mlflow_ext.config import Settings
 from mlflow_ext.store.feedback import Feedback
+from serving.authority import Authority
 from serving.metrics import Metrics
 from serving.pool import Pool
 from serving.scoring import Scorer
@@ -18,6 +19,7 @@ class Parts:
 
     Attributes:
         settings: The settings.
+        authority: Says who may ask.
         pool: What is loaded.
         scorer: Answers scoring requests.
         metrics: What is counted.
@@ -28,6 +30,7 @@ class Parts:
     """
 
     settings: Settings
+    authority: Authority
     pool: Pool
     scorer: Scorer
     metrics: Metrics
