@@ -19,6 +19,7 @@ COMMANDS = {
     "rollback": "mlflow_ext.commands.rollback:rollback",
     "serve": "serving.command:serve",
     "status": "mlflow_ext.commands.status:status",
+    "token": "mlflow_ext.commands.token:token",
     "up": "mlflow_ext.commands.up:up",
 }
 

@@ -4,7 +4,9 @@ All mistakes are reported at once, each with its key, its value (secrets redacte
 """
 
 import os
+import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -19,7 +21,7 @@ PREFIX = "MLFLOW_EXT_"
 DEFAULT_FILE = "mlflow-ext.yaml"
 PASSED_ON = frozenset({"CONFIG", "RETRAINING_TRIGGER_ID", "ACTOR"})
 """Variables of ours that are no settings: the file's own path, and what a parent process tells a child."""
-SECRETS = frozenset({"database_url"})
+SECRETS = frozenset({"database_url", "token"})
 
 
 def normalise_database_url(url: str) -> str:
@@ -40,11 +42,26 @@ def _database_url(value: SecretStr) -> SecretStr:
     return SecretStr(normalise_database_url(value.get_secret_value()))
 
 
+def _token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("must be one word of printable ASCII, as `mlflow-ext token create` prints it")
+    return SecretStr(text)
+
+
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise ValueError("must be an http:// or https:// URL")
     return value.rstrip("/")
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether only this machine reaches an address to listen on; of names only `localhost` is believed."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -67,6 +84,8 @@ class Settings(BaseModel):
         serving_url: Address under which clients reach the promotion service.
         serving_drain_s: Seconds that a stopping promotion service still accepts requests while `/readyz` says 503.
         serving_stop_s: Seconds that requests in flight then have to finish.
+        auth: Who may ask the promotion service: `token`, whoever shows one; `none`, anyone. Unset: see `auth_at`.
+        token: Token that clients of ours show to the promotion service.
         request_timeout_s: Seconds after which a scoring request is answered with 504.
         max_body_bytes: Largest request body in bytes; a larger one is answered with 413.
         max_decompressed_bytes: Largest request body in bytes once its gzip or deflate is taken off; a larger one: 413.
@@ -95,6 +114,8 @@ class Settings(BaseModel):
     serving_url: HttpUrl = "http://127.0.0.1:8000"
     serving_drain_s: float = Field(default=1.0, ge=0, le=600)
     serving_stop_s: float = Field(default=30.0, ge=0, le=3600)
+    auth: Literal["token", "none"] | None = None
+    token: Annotated[SecretStr, AfterValidator(_token)] | None = None
     request_timeout_s: float = Field(default=60.0, gt=0, le=3600)
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
     max_decompressed_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
@@ -124,6 +145,13 @@ class Settings(BaseModel):
                 "or let `mlflow-ext up` start an embedded PostgreSQL and use its data directory (--data-dir)"
             )
         return self.database_url.get_secret_value()
+
+    def auth_at(self, address: str) -> Literal["token", "none"]:
+        """Say who may ask a promotion service that listens on an address.
+
+        Unless it is set, whoever reaches a port of this machine's own may ask; anywhere else a token is needed.
+        """
+        return self.auth or ("none" if is_loopback(address) else "token")
 
     @property
     def segments_root(self) -> str:

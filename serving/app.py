@@ -4,6 +4,8 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from mlflow_ext.version import VERSION
+from serving.access import Access
+from serving.openapi import describe_rights
 from serving.parts import Parts
 from serving.routes import health, models, openinference, scoring
 from serving.web import RequestIds, handle_errors
@@ -21,5 +23,9 @@ def create_app(parts: Parts) -> FastAPI:
     for subject in (scoring, openinference, models, health):
         app.include_router(subject.routes(parts))
     handle_errors(app)
+    describe_rights(app)
+    app.add_middleware(
+        Access, authority=parts.authority, default_model=parts.settings.default_model, metrics=parts.metrics
+    )
     app.add_middleware(RequestIds)
     return app

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlflow_ext.config import PREFIX, Settings, load
+from mlflow_ext.config import PREFIX, Settings, is_loopback, load
 from mlflow_ext.errors import InvalidSettingsError
 
 if TYPE_CHECKING:
@@ -48,9 +48,11 @@ def serve(host: str | None, port: int | None, workers: int | None, roles: tuple[
     try:
         if "scoring" in roles:
             listening = _listen(settings)
+            settings = settings.model_copy(update={"auth": settings.auth_at(listening.getsockname()[0])})
             url = _url(settings, host, port, listening)
             groups.append(_scoring(settings, url, listening.fileno()))
             click.echo(f"promotion service: {url} (docs at {url}/docs)")
+            _say_who_may_ask(settings)
         if "promotion" in roles:
             url = _url(settings, host, port, listening)
             groups.append([_worker(settings, url)])
@@ -59,6 +61,20 @@ def serve(host: str | None, port: int | None, workers: int | None, roles: tuple[
         if listening is not None:
             listening.close()
             _metrics_dir(settings, create=False)
+
+
+def _say_who_may_ask(settings: Settings) -> None:
+    import logging
+
+    if settings.auth == "token":
+        click.echo("callers need a token (auth: token); `mlflow-ext token create --right score` makes one")
+    elif is_loopback(settings.serving_host):
+        click.echo("anyone on this machine may ask (auth: none); MLFLOW_EXT_AUTH=token asks for tokens")
+    else:
+        logging.getLogger(__name__).warning("event=open_to_all host=%s auth=none", settings.serving_host)
+        click.echo(
+            f"ANYONE who reaches {settings.serving_host} may ask (auth: none); MLFLOW_EXT_AUTH=token asks for tokens"
+        )
 
 
 def _listen(settings: Settings) -> "socket.socket":
@@ -137,6 +153,7 @@ def _passed_on(settings: Settings, url: str) -> dict[str, str]:
         f"{PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
         f"{PREFIX}MLFLOW_URL": settings.mlflow_url,
         f"{PREFIX}SERVING_URL": url,
+        f"{PREFIX}AUTH": settings.auth_at(settings.serving_host),
     }
 
 

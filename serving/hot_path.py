@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mlflow_ext.domain.tokens import Right
+from serving.authority import Refusal
 from serving.batcher import INLINE_BYTES, Waiting
 from serving.parts import Parts
 from serving.plan import JSON_TYPES, Plan
@@ -24,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 _PREFIX, _SUFFIX = "/models/", "/invocations"
 _TYPES = {name.encode(): name for name in JSON_TYPES}
-_HOT_HEADERS = frozenset({b"content-type", b"x-request-id", b"content-length"})
-_UNUSUAL = frozenset({b"content-encoding", b"expect", b"authorization"})
+_HOT_HEADERS = frozenset({b"authorization", b"content-type", b"x-request-id", b"content-length"})
+_UNUSUAL = frozenset({b"content-encoding", b"expect"})
 
 
 class HotPath:
@@ -34,6 +36,7 @@ class HotPath:
     def __init__(self, app: ASGIApp, parts: Parts) -> None:
         """Take the whole application and its parts."""
         self._app = app
+        self._authority = parts.authority
         self._scorer = parts.scorer
         self._pool = parts.pool
         self._default = parts.settings.default_model
@@ -62,6 +65,9 @@ class HotPath:
         loaded = self._wanted(scope)
         headers = _headers(scope)
         if loaded is None or loaded.plan is None or headers is None:
+            return None
+        caller = self._authority.check(headers.get(b"authorization"), Right.SCORE, loaded.model)
+        if isinstance(caller, Refusal):
             return None
         content_type = _TYPES.get(headers.get(b"content-type", b""))
         if content_type is None:

@@ -35,6 +35,7 @@ class Metrics:
     batch_rows: Histogram = field(init=False)
     in_progress: Gauge = field(init=False)
     errors: Counter = field(init=False)
+    refused: Counter = field(init=False)
     loads: Counter = field(init=False)
     load_time: Histogram = field(init=False)
     swaps: Counter = field(init=False)
@@ -62,6 +63,7 @@ class Metrics:
             "batch_rows": histogram("batch_rows", "Rows that were computed together", _BATCH_ROWS, "model", "version"),
             "in_progress": gauge("in_progress_requests", "Scoring requests being answered", "model"),
             "errors": counter("errors", "Scoring requests answered with an error, by error code", "model", "error"),
+            "refused": counter("refused", "Requests refused for want of a token, right or model", "reason"),
             "loads": counter("loads", "Attempts to load a version", "model", "outcome"),
             "load_time": histogram("load_seconds", "Fetching, loading and warming a version", _LOAD_S, "model"),
             "swaps": counter("swaps", "Changes of the version that answers", "model"),

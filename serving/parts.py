@@ -7,6 +7,7 @@ from threading import Event
 
 from mlflow_ext.config import Settings
 from mlflow_ext.store.feedback import Feedback
+from serving.authority import Authority
 from serving.batcher import Batcher
 from serving.metrics import Metrics
 from serving.pool import Pool
@@ -19,6 +20,7 @@ class Parts:
 
     Attributes:
         settings: The settings.
+        authority: Says who may ask.
         pool: What is loaded.
         scorer: Answers scoring requests.
         batcher: Answers those that a plan understands.
@@ -30,6 +32,7 @@ class Parts:
     """
 
     settings: Settings
+    authority: Authority
     pool: Pool
     scorer: Scorer
     batcher: Batcher

@@ -38,6 +38,7 @@ from serving.parts import Parts
 from serving.pool import Pool
 from serving.prediction_log import PredictionLog
 from serving.scoring import Scorer
+from serving.token_watch import watched_authority
 from serving.watcher import Watcher
 
 logger = logging.getLogger(__name__)
@@ -105,15 +106,17 @@ def scoring_parts(settings: Settings) -> Iterator[tuple[Parts, Watcher]]:
         stack.callback(heartbeat.stop)
         watcher.start()
         stack.callback(watcher.stop)
+        authority = stack.enter_context(watched_authority(settings))
         parts = Parts(
             settings=settings,
+            authority=authority,
             batcher=Batcher(log, metrics, threads),
             pool=pool,
             scorer=Scorer(pool, log, metrics, threads, settings.request_timeout_s),
             metrics=metrics,
             feedback=Feedback(engine),
             threads=waiting,
-            is_ready=lambda: watcher.is_ready,
+            is_ready=lambda: watcher.is_ready and authority.is_ready,
         )
         yield parts, watcher
 

@@ -7,9 +7,12 @@ MLflow wants exactly one client class in this module, beside `run_local` and `ta
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow.deployments.base import BaseDeploymentClient
+
+if TYPE_CHECKING:
+    from mlflow_ext.config import Settings
 
 _TIMEOUT_S = 60.0
 _LOOK_S = 0.1
@@ -21,6 +24,7 @@ TARGET URI
   mlflow-ext                         the service of MLFLOW_EXT_SERVING_URL, or of the `mlflow-ext up` that runs here
   mlflow-ext:http://host:8000        the service at this address
 
+Where the service asks for tokens (`auth: token`), MLFLOW_EXT_TOKEN holds one with the rights `read` and `score`.
 MLflow's registry is the one that MLFLOW_TRACKING_URI (or MLFLOW_REGISTRY_URI) names, as for every MLflow client.
 
 WHAT A DEPLOYMENT IS
@@ -54,7 +58,9 @@ class LifecycleDeploymentClient(BaseDeploymentClient):
     def __init__(self, target_uri: str) -> None:
         super().__init__(target_uri)  # type: ignore[no-untyped-call]
         _, _, address = target_uri.partition(":")
-        self._address = address.rstrip("/") or _configured_address()
+        configured = _configured()
+        self._address = address.rstrip("/") or configured.serving_url
+        self._token = configured.token
 
     def create_deployment(
         self,
@@ -165,8 +171,11 @@ class LifecycleDeploymentClient(BaseDeploymentClient):
     def _ask(self, method: str, path: str, *, missing_is_fine: bool = False, **request: Any) -> Any:
         import httpx
 
+        headers = request.pop("headers", {})
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token.get_secret_value()}"
         try:
-            answer = httpx.request(method, self._address + path, timeout=_TIMEOUT_S, **request)
+            answer = httpx.request(method, self._address + path, headers=headers, timeout=_TIMEOUT_S, **request)
         except httpx.HTTPError as exc:
             raise _error(
                 f"the promotion service at {self._address} does not answer ({exc}); start it with `mlflow-ext up` "
@@ -202,12 +211,12 @@ def target_help() -> str:
     return _HELP
 
 
-def _configured_address() -> str:
+def _configured() -> "Settings":
     from mlflow_ext.bootstrap import running
     from mlflow_ext.config import load
 
     with _translated():
-        return running(load()).serving_url
+        return running(load())
 
 
 def _registry() -> Any:
@@ -290,6 +299,8 @@ def _refusal(answer: Any) -> Exception:
     except ValueError:
         told = {}
     message = told.get("message") or f"the promotion service answered {answer.status_code}"
+    if answer.status_code == 401:
+        message += "; this client takes its token from MLFLOW_EXT_TOKEN"
     return _error(message, told.get("error_code") or "INTERNAL_ERROR")
 
 

@@ -12,6 +12,12 @@ _STYLES = {Phase.READY: "green", Phase.PAUSING: "bold red", Phase.STARTING: "cya
 _WORDS = {Phase.PAUSING: "failed", Phase.STOPPED: ""}
 
 
+WHO_MAY_ASK = {
+    "token": "holders of a token (auth: token; `mlflow-ext token create --right score` makes one)",
+    "none": "anyone who reaches it (auth: none; MLFLOW_EXT_AUTH=token asks for tokens)",
+}
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Go on without a reader; by default this would end the process."""
@@ -49,14 +55,15 @@ class Progress:
         if self.verbose:
             self._print(f"{part:<10} | {line}", markup=False)
 
-    def ready(self, stack: Stack, data_dir: str, seconds: float) -> None:
-        """Print where everything is."""
+    def ready(self, stack: Stack, data_dir: str, seconds: float, *, auth: str) -> None:
+        """Print where everything is, and who may ask the promotion service (`auth`)."""
         table = Table(title=f"ready in {seconds:.1f} s; Ctrl-C stops everything", title_justify="left")
         table.add_column("part")
         table.add_column("address", overflow="fold")
         table.add_row("MLflow (runs, models, UI)", stack.mlflow_url)
         table.add_row("promotion service (scoring)", stack.serving_url)
         table.add_row("scoring API, described", f"{stack.serving_url}/docs")
+        table.add_row("who may ask it", WHO_MAY_ASK[auth])
         table.add_row("PostgreSQL", "embedded" if stack.embedded else "your own (MLFLOW_EXT_DATABASE_URL)")
         table.add_row("data and logs", data_dir)
         self._print(table)

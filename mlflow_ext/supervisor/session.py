@@ -80,7 +80,9 @@ class _Session:
 
     def _on_ready(self) -> None:
         self._ready_at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._progress.ready(self._stack(), str(self._settings.data_dir), time.monotonic() - self._begun)
+        took_s = time.monotonic() - self._begun
+        auth = self._settings.auth_at(self._settings.serving_host)
+        self._progress.ready(self._stack(), str(self._settings.data_dir), took_s, auth=auth)
         running.write(self._settings.data_dir, self._stack())
 
     def _on_change(self, change: Change) -> None:

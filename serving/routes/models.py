@@ -48,9 +48,10 @@ def routes(parts: Parts) -> APIRouter:
         return name
 
     @router.get("/models")
-    async def models() -> dict[str, Any]:
-        """Every registered model, the version that answers, what else is loaded, and what could not be."""
-        return {"models": [parts.pool.describe(model) for model in parts.pool.models()], "ready": parts.is_ready()}
+    async def models(request: Request) -> dict[str, Any]:
+        """Every model that the caller may ask about: what answers, what else is loaded, what could not be."""
+        seen = filter(request.state.caller.sees, parts.pool.models())
+        return {"models": [parts.pool.describe(model) for model in seen], "ready": parts.is_ready()}
 
     @router.get("/models/{name}")
     async def model(name: Name) -> dict[str, Any]:

@@ -132,8 +132,9 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.post("/repository/index")
     async def index(request: Request) -> list[dict[str, str]]:
-        """Every model, its versions and their state; with `{"ready": true}` only those that can answer."""
-        return repository_index(parts.pool, only_ready=_only_ready(await read_body(request, parts)))
+        """Each model the caller may see, its versions and their state; with `{"ready": true}` those that answer."""
+        index = repository_index(parts.pool, only_ready=_only_ready(await read_body(request, parts)))
+        return [one for one in index if request.state.caller.sees(one["name"])]
 
     return router
 

@@ -81,3 +81,37 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str, hint: str) -> None:
     file.write_text(text)
     with pytest.raises(InvalidSettingsError, match=hint):
         config.load({}, file)
+
+
+LOOPBACK = ("127.0.0.1", "127.8.8.8", "::1", "localhost")
+BEYOND = ("0.0.0.0", "::", "192.168.1.2", "8.8.8.8", "fe80::1%eth0", "a.example", "")  # noqa: S104  (nothing listens)
+
+
+@pytest.mark.parametrize(
+    ("address", "auth"), [*((one, "none") for one in LOOPBACK), *((one, "token") for one in BEYOND)]
+)
+def test_beyond_loopback_a_token_is_needed(address: str, auth: str) -> None:
+    """Unless it is set: on loopback anyone may ask, elsewhere whoever has a token; a name is not looked up."""
+    assert config.load({}).auth_at(address) == auth
+    assert config.load({"MLFLOW_EXT_AUTH": "token"}).auth_at(address) == "token"
+    assert config.load({"MLFLOW_EXT_AUTH": "none"}).auth_at(address) == "none"
+
+
+def test_auth_is_one_of_two_words() -> None:
+    """A slip in the setting is no open door."""
+    for word in ("off", "None", "tokens"):
+        with pytest.raises(InvalidSettingsError, match="auth"):
+            config.load({"MLFLOW_EXT_AUTH": word})
+
+
+def test_a_token_is_one_word_and_is_not_shown(tmp_path: Path) -> None:
+    """White space around it is no part of it; within it, or anything a header cannot hold, is a mistake."""
+    secret = tmp_path / "token"
+    secret.write_text("mlx_1_abc\n")
+    settings = config.load({"MLFLOW_EXT_TOKEN_FILE": str(secret)})
+    assert settings.token is not None
+    assert settings.token.get_secret_value() == "mlx_1_abc"
+    assert "mlx_1_abc" not in repr(settings)
+    for wrong in ("a b", "a\nHost: b", "é"):
+        with pytest.raises(InvalidSettingsError, match=r"token: \*\*\*"):
+            config.load({"MLFLOW_EXT_TOKEN": wrong})

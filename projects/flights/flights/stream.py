@@ -4,6 +4,7 @@ The outcomes follow as feedback one request later, as they do in life. What is d
 """
 
 import json
+import os
 import secrets
 from collections import Counter
 from collections.abc import Iterator
@@ -170,6 +171,8 @@ def stream(
     """
     flights = data.load()
     with requests.Session() as session:
+        if token := os.environ.get("MLFLOW_EXT_TOKEN"):
+            session.headers["Authorization"] = f"Bearer {token}"
         service = Service(url.rstrip("/"), model, session)
         for month in range(first_month, last_month + 1):
             chosen = data.sample(flights[flights["date"].dt.month == month], rows_per_month, seed)

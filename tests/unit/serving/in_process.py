@@ -19,6 +19,7 @@ from mlflow_ext.spool import PredictionRecord, SpoolWriter, read_spool, spool_fi
 from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.feedback import Feedback
 from serving.app import create_app
+from serving.authority import Authority
 from serving.batcher import Batcher
 from serving.hot_path import HotPath
 from serving.metrics import Metrics
@@ -111,8 +112,10 @@ class App:
 
 
 @contextlib.contextmanager
-def app(directory: Path, *versions: LoadedVersion, **settings: Any) -> Iterator[App]:
-    """Make the application with versions in Production."""
+def app(
+    directory: Path, *versions: LoadedVersion, authority: Authority | None = None, **settings: Any
+) -> Iterator[App]:
+    """Make the application with versions in Production; everybody may ask unless an authority is given."""
     configured = Settings.model_validate({"data_dir": directory, "database_url": NOWHERE, **settings})
     pool, metrics = Pool(), Metrics()
     pool.know([version.model for version in versions])
@@ -124,6 +127,7 @@ def app(directory: Path, *versions: LoadedVersion, **settings: Any) -> Iterator[
     with ThreadPoolExecutor(4) as threads:
         parts = Parts(
             settings=configured,
+            authority=authority or Authority(open_to_all=True),
             pool=pool,
             scorer=Scorer(pool, log, metrics, threads, configured.request_timeout_s),
             batcher=Batcher(log, metrics, threads),

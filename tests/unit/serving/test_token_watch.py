@@ -1,0 +1,94 @@
+"""Reading tokens again and again: what changes, what stays while nothing can be read, and that nothing ends it."""
+
+import logging
+import threading
+from collections.abc import Iterable
+
+import pytest
+
+from mlflow_ext.domain.tokens import Right, Token
+from mlflow_ext.errors import UnavailableError
+from serving.authority import Authority, Caller
+from serving.token_watch import ANSWER_WITHIN_S, EVERY_S, TokenWatch
+from tests.conftest import wait_until
+from tests.unit.serving.tokens import bearer, token
+
+
+class Table:
+    """A table of tokens that can be away."""
+
+    def __init__(self, *tokens: Token) -> None:
+        """Hold tokens."""
+        self.tokens: list[Token] = list(tokens)
+        self.failure: Exception | None = None
+        self.readings = 0
+
+    def read(self) -> Iterable[Token]:
+        """Give them, or fail."""
+        self.readings += 1
+        if self.failure is not None:
+            raise self.failure
+        return list(self.tokens)
+
+
+def test_a_revocation_is_known_within_five_seconds() -> None:
+    """The pause between two readings and the longest reading together leave a second to spare."""
+    assert EVERY_S + ANSWER_WITHIN_S < 5
+
+
+def test_tokens_are_known_from_the_start_and_followed() -> None:
+    """The first reading is done when `start` returns; later ones bring what is new and take what is gone."""
+    (one, text), (two, other) = token(Right.SCORE), token(Right.SCORE)
+    table, authority = Table(one), Authority()
+    watch = TokenWatch(authority, table.read, every_s=0.01)
+    watch.start()
+    try:
+        assert isinstance(authority.check(bearer(text), "score", None), Caller)
+        table.tokens = [two]
+        wait_until(lambda: isinstance(authority.check(bearer(other), "score", None), Caller), 5)
+        assert not isinstance(authority.check(bearer(text), "score", None), Caller)
+    finally:
+        watch.stop()
+    done = table.readings
+    assert "tokens" not in {thread.name for thread in threading.enumerate()}
+    assert table.readings == done
+
+
+@pytest.mark.parametrize("failure", [UnavailableError("away"), ValueError("not foreseen")])
+def test_what_was_read_stays_in_force_while_nothing_can_be_read(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An outage closes no door and opens none; it is told, and so is its end, and the thread survives it."""
+    caplog.set_level(logging.INFO)
+    (one, text), (two, other) = token(Right.SCORE), token(Right.SCORE)
+    table, authority = Table(one), Authority()
+    watch = TokenWatch(authority, table.read, every_s=0.01)
+    watch.start()
+    try:
+        table.failure = failure
+        seen = table.readings
+        wait_until(lambda: table.readings > seen + 3, 5)
+        assert isinstance(authority.check(bearer(text), "score", None), Caller)
+        table.tokens, table.failure = [two], None
+        wait_until(lambda: isinstance(authority.check(bearer(other), "score", None), Caller), 5)
+    finally:
+        watch.stop()
+    events = [record.getMessage().partition(" ")[0] for record in caplog.records if record.name.startswith("serving")]
+    assert "event=tokens_unread" in events
+    assert events[-1] == "event=tokens_read"
+    if isinstance(failure, UnavailableError):
+        assert events.count("event=tokens_unread") == 1
+
+
+def test_without_a_first_reading_the_service_waits() -> None:
+    """Nobody is let in before the tokens have been read once."""
+    table, authority = Table(), Authority()
+    table.failure = UnavailableError("away")
+    watch = TokenWatch(authority, table.read, every_s=0.01)
+    watch.start()
+    try:
+        assert not authority.is_ready
+        table.failure = None
+        wait_until(lambda: authority.is_ready, 5)
+    finally:
+        watch.stop()
