@@ -24,6 +24,8 @@ _TENSOR_ERROR = {
 }
 _REFUSALS = {
     "400": "The input does not fit the model",
+    "401": "No token, or not a good one, where the service asks for tokens",
+    "403": "The token lacks the right `score`, or is limited to other models",
     "404": "The version is not loaded",
     "413": "The body is too large",
     "503": "Nothing can answer now; Retry-After says when to ask again",
@@ -81,7 +83,8 @@ def describe_api(loaded: LoadedVersion) -> dict[str, Any]:
             "description": f"Version {loaded.version} of the registered model {loaded.model!r}, by its signature.",
         },
         "paths": paths,
-        "components": {"schemas": _schemas(loaded)},
+        "components": {"schemas": _schemas(loaded), "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"token": []}],
     }
 
 

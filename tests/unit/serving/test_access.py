@@ -28,6 +28,9 @@ EXPECTED: dict[str, tuple[str, Right | None]] = {
     "POST /models/{name}/feedback": ("model", Right.FEEDBACK),
     "GET /models": ("visible", Right.READ),
     "GET /models/{name}": ("model", Right.READ),
+    "GET /models/{name}/openapi.json": ("model", Right.READ),
+    "GET /models/{name}/versions/{version}/openapi.json": ("model", Right.READ),
+    "GET /models/{name}/docs": ("model", Right.READ),
     "POST /v2/models/{name}/infer": ("model", Right.SCORE),
     "POST /v2/models/{name}/versions/{version}/infer": ("model", Right.SCORE),
     "GET /v2/models/{name}": ("model", Right.READ),
@@ -230,7 +233,7 @@ def test_a_route_that_was_forgotten_is_closed_to_all(scoring: App) -> None:
     assert (reached, set(statuses)) == ([], {404})
 
 
-WORDS = ("v2", "ready", "infer", "models", "invocations", "versions", "1", "feedback", "docs", "sum")
+WORDS = ("v2", "openapi.json", "ready", "infer", "models", "invocations", "versions", "1", "feedback", "docs", "sum")
 PARTS = ("/", *WORDS, "\n", "é", "..", "%2F", "")
 
 
