@@ -23,11 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drift.rows import merged, typed_rows
-from drift.segment_files import read_segment, remove_segment, write_segment
+from drift.segment_files import remove_segment, write_segment
 from mlflow_ext.domain.segments import Segment
 from mlflow_ext.errors import AlreadyRunningError, ConflictError, InvalidInputError
 from mlflow_ext.registry.scoring_protocol import ModelColumns
 from mlflow_ext.spool import MAGIC, PredictionRecord, is_finished, read_spool, spool_files
+from mlflow_ext.store.segment_files import read_segment
 from mlflow_ext.store.segments import Segments
 
 _log = logging.getLogger(__name__)

@@ -19,9 +19,8 @@ from mlflow_ext.registry.scoring_protocol import (
     parse_requests,
 )
 from mlflow_ext.spool import PredictionRecord
+from mlflow_ext.store.segment_files import INPUT, META, NAME, OUTPUT, ROLE
 
-ROLE, NAME = b"mlflow_ext.role", b"mlflow_ext.name"
-META, INPUT, OUTPUT = b"meta", b"input", b"output"
 AT = pa.timestamp("us", tz="UTC")
 _TYPES = {
     "boolean": pa.bool_(),

@@ -1,6 +1,7 @@
 """Segments as Parquet files, on local disk or any fsspec file system: written whole or not at all, read by window.
 
-Which files there are is the index's business: `mlflow_ext/store/segments.py`.
+Which files there are is the index's business (`mlflow_ext/store/segments.py`); how one file is read says
+`mlflow_ext/store/segment_files.py`.
 """
 
 import os
@@ -9,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pandas as pd
@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from drift.rows import AT, INPUT, META, NAME, OUTPUT, ROLE, merged
+from drift.rows import AT, merged
 from mlflow_ext.domain.drift import Window
 from mlflow_ext.errors import UnavailableError
+from mlflow_ext.store.segment_files import INPUT, META, OUTPUT, part, read_segment
 from mlflow_ext.store.segments import Segments
 
 
@@ -82,23 +83,6 @@ def remove_segment(uri: str) -> None:
         raise UnavailableError(f"segment {uri} cannot be removed: {exc}") from exc
 
 
-def read_segment(uri: str) -> pa.Table:
-    """Read a whole file.
-
-    Raises:
-        FileNotFoundError: It was merged into another meanwhile, and is gone.
-        UnavailableError: It cannot be read.
-    """
-    try:
-        system, path = fsspec.core.url_to_fs(uri)
-        with system.open(path, "rb") as file:
-            return pq.read_table(file)
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowInvalid) as exc:
-        raise UnavailableError(f"segment {uri} cannot be read: {exc}") from exc
-
-
 def read_window(index: Segments, model: str, version: int | None, window: Window) -> WindowRows:
     """Read the predictions of a model with `since <= at < until`, in order of time; of all versions for `None`.
 
@@ -124,15 +108,7 @@ def _window_rows(tables: Sequence[pa.Table], window: Window) -> WindowRows:
     at = table.column("at")
     since, until = pa.scalar(window.since, AT), pa.scalar(window.until, AT)
     table = table.filter(pc.and_(pc.greater_equal(at, since), pc.less(at, until))).sort_by("at")
-    return WindowRows(*(_part(table, role) for role in (META, INPUT, OUTPUT)))
-
-
-def _part(table: pa.Table, role: bytes) -> pd.DataFrame:
-    chosen: dict[str, Any] = {}
-    for one in table.schema:
-        if (one.metadata or {}).get(ROLE) == role:
-            chosen[one.metadata[NAME].decode()] = table.column(one.name).to_pandas()
-    return pd.DataFrame(chosen)
+    return WindowRows(*(part(table, role) for role in (META, INPUT, OUTPUT)))
 
 
 def _write_locally(path: Path, content: bytes) -> None:

@@ -5,6 +5,7 @@ How gates are found is in `gate_kinds.py`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -18,6 +19,38 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mlflow_ext.policy import GatePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequests:
+    """What clients sent, and what they were answered: three frames with the same rows, newest first.
+
+    Attributes:
+        meta: `request_id`, `row` (position within the request), `at`, `version` that answered.
+        inputs: What was sent, by the names in the signature.
+        answers: What was answered: `prediction`, or `prediction_…` for several outputs.
+    """
+
+    meta: "pd.DataFrame"
+    inputs: "pd.DataFrame"
+    answers: "pd.DataFrame"
+
+    def __len__(self) -> int:
+        """Give the number of rows."""
+        return len(self.meta)
+
+
+class RequestLog(Protocol):
+    """The prediction log, as far as it is in segments (adapter: `store/logged_requests.py`)."""
+
+    def newest(self, model: str, rows: int) -> LoggedRequests:
+        """Give the newest rows that clients were answered for, at most so many; of every version.
+
+        Raises:
+            MissingEvidenceError: No request is logged.
+            UnavailableError: The log does not answer.
+        """
+        ...
 
 
 class JudgedVersion(Protocol):
@@ -101,6 +134,15 @@ class GateContext(Protocol):
     @property
     def model_type(self) -> Literal["classifier", "regressor"]:
         """What kind of model the policy says it is."""
+        ...
+
+    @property
+    def requests(self) -> LoggedRequests:
+        """What clients sent lately: as many rows as the policy's gates ask for (`GatePolicy.requests_wanted`).
+
+        Raises:
+            MissingEvidenceError: No request is logged, or none can be replayed here; the message says why.
+        """
         ...
 
     def save_picture(self, name: str, figure: "Figure") -> str:

@@ -75,6 +75,11 @@ class GatePolicy(Section):
         """What people are shown before there is a result."""
         return self.gate
 
+    @property
+    def requests_wanted(self) -> int:
+        """How many rows of logged requests the gate wants to replay."""
+        return 0
+
 
 class _AnyGate:
     """Reads a gate's section with the class that the gate itself gives, found by its word."""

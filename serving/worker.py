@@ -25,6 +25,7 @@ from mlflow_ext.registry.client import connect
 from mlflow_ext.registry.evaluator import ProcessEvaluator
 from mlflow_ext.registry.pinning import StoredFiles
 from mlflow_ext.registry.results import MlflowResults
+from mlflow_ext.store.logged_requests import SegmentRequests
 from mlflow_ext.store.notifications import PgNotifications
 from mlflow_ext.store.pins import SqlPins
 from mlflow_ext.store.replicas import BEAT_S, Replicas, new_replica_id
@@ -138,7 +139,7 @@ def run(settings: Settings) -> None:
             events=parts.events,
             registry=parts.registry,
             promotions=parts.promotions,
-            evaluator=ProcessEvaluator(settings.mlflow_url, settings.models_dir, pins),
+            evaluator=ProcessEvaluator(settings.mlflow_url, settings.models_dir, pins, SegmentRequests(found.engine)),
             results=MlflowResults(client),
             policy=settings.policy,
             flipped=parts.settle,

@@ -108,6 +108,7 @@ class _Evaluation:
             rows=rows,
             target=target,
             model_type=self._arguments["model_type"],
+            find_requests=_no_requests,
             folder="mlflow_ext/gates",
         )
 
@@ -138,6 +139,12 @@ def _policy(name: str) -> Any:
         return load().policy(name)
     except InvalidSettingsError as exc:
         raise MlflowException.invalid_parameter_value(str(exc)) from exc
+
+
+def _no_requests() -> Any:
+    from mlflow_ext.errors import MissingEvidenceError
+
+    raise MissingEvidenceError("logged requests are replayed by promotions only, and by `mlflow-ext gates run`")
 
 
 def _loaded(model: Any, version: int, name: str, metrics: dict[str, float]) -> Any:

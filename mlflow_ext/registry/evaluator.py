@@ -23,10 +23,13 @@ from mlflow_ext.errors import (
     ConflictError,
     EvaluationCrashedError,
     EvaluationImpossibleError,
+    MissingEvidenceError,
     UnavailableError,
 )
+from mlflow_ext.gate_context import RequestLog
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.ports import Pins
+from mlflow_ext.registry.requests_file import write_requests
 
 _log = logging.getLogger(__name__)
 
@@ -38,9 +41,10 @@ _TAIL_BYTES = 2_000
 class ProcessEvaluator:
     """Evaluates in a child process, with MLflow reached over HTTP."""
 
-    def __init__(self, mlflow_url: str, models: Path, pins: Pins) -> None:
-        """Take the address of MLflow's server, the directory in which model files are kept, and what was pinned."""
+    def __init__(self, mlflow_url: str, models: Path, pins: Pins, requests: RequestLog) -> None:
+        """Take MLflow's address, the directory of model files, what was pinned, and the log of requests."""
         self._pins = pins
+        self._requests = requests
         self._mlflow_url = mlflow_url
         self._models = models
 
@@ -66,6 +70,7 @@ class ProcessEvaluator:
                 "champion": _document(champion) if champion else None,
                 "champion_files": self._pinned(champion),
                 "policy": policy.model_dump(mode="json"),
+                "requests": self._logged(candidate.model, policy, Path(scratch)),
             }
             code = self._run(request, output, policy.evaluation.timeout_s, cancelled)
             if not answer.is_file():
@@ -75,6 +80,16 @@ class ProcessEvaluator:
     def _pinned(self, version: ModelVersion | None) -> list[list[Any]] | None:
         files = self._pins.manifest(version.model, version.version) if version else None
         return files.as_list() if files else None
+
+    def _logged(self, model: str, policy: ModelPolicy, into: Path) -> dict[str, str]:
+        """Export what clients sent: the evaluation process has no way to the log."""
+        rows = max((section.requests_wanted for section in policy.gates), default=0)
+        if not rows:
+            return {"missing": "no gate of the policy asks for logged requests"}
+        try:
+            return write_requests(self._requests.newest(model, rows), into)
+        except MissingEvidenceError as exc:
+            return {"missing": str(exc)}
 
     def _run(self, request: dict[str, Any], output: Path, timeout_s: float, cancelled: Callable[[], bool]) -> int:
         with output.open("wb") as log:

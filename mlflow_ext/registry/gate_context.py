@@ -6,6 +6,7 @@ What is measured before any gate is asked is in `measuring.py`.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import pandas as pd
@@ -13,7 +14,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
-from mlflow_ext.gate_context import JudgedVersion
+from mlflow_ext.gate_context import JudgedVersion, LoggedRequests
 from mlflow_ext.registry.client import translated
 
 FOLDER = "gates"
@@ -32,6 +33,7 @@ class RunContext:
         rows: Evaluation rows.
         target: Their column with the ground truth.
         model_type: What the policy says.
+        find_requests: Gives what clients sent lately; raises where there is nothing.
         folder: Where pictures and tables are put among the run's artifacts.
     """
 
@@ -42,6 +44,7 @@ class RunContext:
     rows: pd.DataFrame
     target: str
     model_type: Literal["classifier", "regressor"]
+    find_requests: Callable[[], LoggedRequests]
     folder: str = FOLDER
     _names: set[str] = field(default_factory=set)
 
@@ -49,6 +52,11 @@ class RunContext:
     def champion(self) -> JudgedVersion | None:
         """Give the version in Production, `None` when there is none."""
         return self.find_champion()
+
+    @cached_property
+    def requests(self) -> LoggedRequests:
+        """Give what clients sent lately."""
+        return self.find_requests()
 
     def save_picture(self, name: str, figure: Figure) -> str:
         """Log a picture and close it."""

@@ -35,6 +35,7 @@ from mlflow_ext.registry.evaluation_run import promotion_run
 from mlflow_ext.registry.gate_context import RunContext
 from mlflow_ext.registry.judged_version import LoadedVersion
 from mlflow_ext.registry.loading import open_model
+from mlflow_ext.registry.requests_file import read_requests
 
 _FINAL_ANSWERS = frozenset(
     {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
@@ -89,6 +90,7 @@ def measure(request: dict[str, Any]) -> GateReport:
                 rows=rows.frame,
                 target=policy.evaluation.target,
                 model_type=policy.evaluation.model_type,
+                find_requests=lambda: read_requests(request["requests"]),
             )
             results = judge(policy.gates, context)
     except MlflowExtError:

@@ -89,6 +89,15 @@ class Segments:
             chosen = chosen.where(segment.c.version == version)
         return self._read(chosen)
 
+    def newest(self, model: str, limit: int = 500) -> list[Segment]:
+        """Give a model's segments of all versions, those with the latest rows first."""
+        return self._read(
+            select(*_FIELDS)
+            .where(segment.c.model == model, segment.c.replaced_at.is_(None))
+            .order_by(segment.c.last_at.desc(), segment.c.uri)
+            .limit(limit)
+        )
+
     def of_hour(self, model: str, version: int, hour: datetime, workspace: str = "default") -> list[Segment]:
         """Give the segments of one hour, smallest first."""
         return self._read(

@@ -6,7 +6,7 @@ Each passes the same contract suite as its real adapter (tests/contract).
 from mlflow_ext.testing.clock import MemoryClock
 from mlflow_ext.testing.evaluator import MemoryResults, ScriptedEvaluator
 from mlflow_ext.testing.events import MemoryEventLog
-from mlflow_ext.testing.gate_context import MemoryContext, MemoryVersion
+from mlflow_ext.testing.gate_context import MemoryContext, MemoryRequests, MemoryVersion
 from mlflow_ext.testing.notifications import MemoryNotifications
 from mlflow_ext.testing.pins import MemoryPins
 from mlflow_ext.testing.pointers import MemoryPointers
@@ -22,6 +22,7 @@ __all__ = [
     "MemoryPointers",
     "MemoryPromotions",
     "MemoryRegistry",
+    "MemoryRequests",
     "MemoryResults",
     "MemoryVersion",
     "ScriptedEvaluator",

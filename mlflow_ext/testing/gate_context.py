@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_ext.domain.signature import Signature
-from mlflow_ext.errors import EvaluationImpossibleError
+from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
+from mlflow_ext.gate_context import LoggedRequests
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +52,24 @@ class MemoryVersion:
 
 
 @dataclass(slots=True)
+class MemoryRequests:
+    """The `RequestLog` port.
+
+    Attributes:
+        logged: What clients sent, newest first, by model.
+    """
+
+    logged: dict[str, LoggedRequests] = field(default_factory=dict)
+
+    def newest(self, model: str, rows: int) -> LoggedRequests:
+        """Give the newest rows."""
+        found = self.logged.get(model)
+        if found is None or len(found) == 0:
+            raise MissingEvidenceError(f"no request to {model} is logged")
+        return LoggedRequests(found.meta.head(rows), found.inputs.head(rows), found.answers.head(rows))
+
+
+@dataclass(slots=True)
 class MemoryContext:
     """The `GateContext` port.
 
@@ -61,6 +80,7 @@ class MemoryContext:
         production_fault: Why it cannot be measured.
         target: Column with the ground truth.
         model_type: What the policy says.
+        logged: What clients sent lately, or `None`.
         pictures: PNG by artifact path.
         tables: Rows by artifact path.
     """
@@ -71,6 +91,7 @@ class MemoryContext:
     production_fault: str | None = None
     target: str = "target"
     model_type: Literal["classifier", "regressor"] = "classifier"
+    logged: LoggedRequests | None = None
     pictures: dict[str, bytes] = field(default_factory=dict)
     tables: "dict[str, pd.DataFrame]" = field(default_factory=dict)
 
@@ -80,6 +101,13 @@ class MemoryContext:
         if self.production_fault is not None:
             raise EvaluationImpossibleError(self.production_fault)
         return self.production
+
+    @property
+    def requests(self) -> LoggedRequests:
+        """Give what clients sent lately."""
+        if self.logged is None:
+            raise MissingEvidenceError("no request is logged")
+        return self.logged
 
     def save_picture(self, name: str, figure: "Figure") -> str:
         """Keep a picture."""

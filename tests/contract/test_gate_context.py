@@ -11,8 +11,8 @@ from matplotlib import pyplot
 from sklearn.linear_model import LogisticRegression
 
 from mlflow_ext.domain.signature import Column, Signature
-from mlflow_ext.errors import EvaluationImpossibleError
-from mlflow_ext.gate_context import GateContext
+from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
+from mlflow_ext.gate_context import GateContext, LoggedRequests
 from mlflow_ext.registry.client import connect
 from mlflow_ext.registry.gate_context import RunContext
 from mlflow_ext.registry.judged_version import LoadedVersion
@@ -77,7 +77,10 @@ def real(mlflow_url: str, directory: Path) -> Bench:
         )
 
     def context(champion: Callable[[], LoadedVersion | None]) -> RunContext:
-        return RunContext(client, run_id, version(2), champion, ROWS, "target", "classifier")
+        return RunContext(client, run_id, version(2), champion, ROWS, "target", "classifier", nothing)
+
+    def nothing() -> LoggedRequests:
+        raise MissingEvidenceError("no request is logged")
 
     def broken() -> LoadedVersion:
         raise EvaluationImpossibleError("gone")
@@ -130,6 +133,12 @@ def test_the_champion_is_there_or_not_or_says_why(bench: Bench) -> None:
     assert bench.without_champion.champion is None
     with pytest.raises(EvaluationImpossibleError, match="gone"):
         _ = bench.broken_champion.champion
+
+
+def test_without_logged_requests_it_says_so(bench: Bench) -> None:
+    """There is nothing to replay."""
+    with pytest.raises(MissingEvidenceError, match="no request is logged"):
+        _ = bench.context.requests
 
 
 def test_evidence_is_kept_under_names_of_its_own(bench: Bench) -> None:

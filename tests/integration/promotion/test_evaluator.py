@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
@@ -20,10 +21,11 @@ from mlflow_ext.errors import (
     MlflowExtError,
     UnavailableError,
 )
+from mlflow_ext.gate_context import LoggedRequests
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.registry.evaluator import ProcessEvaluator
 from mlflow_ext.registry.measuring import measure
-from mlflow_ext.testing import MemoryPins
+from mlflow_ext.testing import MemoryPins, MemoryRequests
 from tests.conftest import free_port
 from tests.integration.promotion.conftest import FRAME, GOOD, TARGET, Stack
 from tests.integration.registered import pointed_at
@@ -63,6 +65,7 @@ def request(stack: Stack, candidate: ModelVersion, champion: ModelVersion | None
         "champion": document(champion) if champion else None,
         "champion_files": None,
         "policy": policy.model_dump(mode="json"),
+        "requests": {"missing": "none"},
     }
 
 
@@ -139,10 +142,38 @@ def evaluate(stack: Stack, version: ModelVersion, *, url: str | None = None, can
     """Evaluate in a process that goes wrong; gives the error as text."""
     promotion = Promotion(next(NUMBERS), version.model, version.version, PromotionState.EVALUATING, "cli")
     policy = ModelPolicy.model_validate({"serving": {"trust": "code"}, "evaluation": more})
-    evaluator = ProcessEvaluator(url or stack.url, stack.directory / "models", MemoryPins())
+    evaluator = ProcessEvaluator(url or stack.url, stack.directory / "models", MemoryPins(), MemoryRequests())
     with pytest.raises(MlflowExtError) as raised:
         evaluator.evaluate(promotion, version, None, policy, lambda: cancel)
     return f"{type(raised.value).__name__}: {raised.value}"
+
+
+def test_every_gate_judges_in_the_evaluation_process(shared: Stack, good: ModelVersion) -> None:
+    """The whole way: logged requests exported, gates run in the child, pictures and tables in the promotion's run."""
+    count = len(FRAME)
+    meta = pd.DataFrame({"request_id": [f"r{n}" for n in range(count)], "row": 0, "version": good.version})
+    meta["at"] = pd.Timestamp("2026-03-01T00:00:00Z")
+    logged = LoggedRequests(meta, FRAME[GOOD], pd.DataFrame({"prediction": TARGET}))
+    gates = [
+        CHANGE,
+        {"gate": "better_than_champion", "ask": "non_inferior", "margin": 0.01},
+        {"gate": "signature"},
+        {"gate": "calibration", "max_ece": 0.2, "importance": "advisory"},
+        {"gate": "behaviour", "min_agreement": 0.99, "max_change": 0.0},
+    ]
+    promotion = Promotion(next(NUMBERS), good.model, good.version, PromotionState.EVALUATING, "cli")
+    evaluator = ProcessEvaluator(
+        shared.url, shared.directory / "models", MemoryPins(), MemoryRequests({good.model: logged})
+    )
+    policy = ModelPolicy.model_validate({"gates": gates})
+    report = evaluator.evaluate(promotion, good, good, policy, lambda: False)
+    assert [(one.gate, one.verdict) for one in report.results if one.verdict is not Verdict.PASSED] == []
+    assert len(report.results) == 6
+    assert report.results[-1].sample_size == count
+    assert report.evidence_run_id is not None
+    kept = {file.path for file in shared.client.list_artifacts(report.evidence_run_id, "gates")}
+    assert {one.picture for one in report.results if one.picture} <= kept
+    assert "gates/behaviour.png" in kept
 
 
 def test_a_process_that_is_killed_hangs_or_is_cancelled_is_ended(shared: Stack, stack: Stack) -> None:

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 from mlflow.types import ColSpec, Schema
 
-from drift.rows import INPUT, META, NAME, OUTPUT, ROLE, merged, typed_rows
+from drift.rows import merged, typed_rows
 from mlflow_ext.registry.scoring_protocol import ModelColumns, columns_of
 from mlflow_ext.spool import PredictionRecord
+from mlflow_ext.store.segment_files import INPUT, META, NAME, OUTPUT, ROLE
 
 AT = datetime(2026, 3, 1, 8, tzinfo=UTC)
 TYPES = {

@@ -1,0 +1,42 @@
+"""How a segment's Parquet file is read: its columns know whether they are ours, an input or an output.
+
+Writing segments, and reading them by window, is in `drift/`; which files there are says `segments.py`.
+"""
+
+from typing import Any
+
+import fsspec
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlflow_ext.errors import UnavailableError
+
+ROLE, NAME = b"mlflow_ext.role", b"mlflow_ext.name"
+META, INPUT, OUTPUT = b"meta", b"input", b"output"
+
+
+def read_segment(uri: str) -> pa.Table:
+    """Read a whole file.
+
+    Raises:
+        FileNotFoundError: It was merged into another meanwhile, and is gone.
+        UnavailableError: It cannot be read.
+    """
+    try:
+        system, path = fsspec.core.url_to_fs(uri)
+        with system.open(path, "rb") as file:
+            return pq.read_table(file)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowInvalid) as exc:
+        raise UnavailableError(f"segment {uri} cannot be read: {exc}") from exc
+
+
+def part(table: pa.Table, role: bytes) -> pd.DataFrame:
+    """Take the columns of one role, under the names that they have for users."""
+    chosen: dict[str, Any] = {}
+    for one in table.schema:
+        if (one.metadata or {}).get(ROLE) == role:
+            chosen[one.metadata[NAME].decode()] = table.column(one.name).to_pandas()
+    return pd.DataFrame(chosen)
