@@ -27,6 +27,7 @@ import httpx
 
 MODEL = "flip-latency"
 BODY = json.dumps({"dataframe_split": {"columns": ["a", "b"], "data": [[0.0, 1.0]]}})
+COMMAND = (sys.executable, "-P", "-m", "mlflow_ext.cli")
 TRANSITION = "/ajax-api/2.0/mlflow/model-versions/transition-stage"
 
 
@@ -36,12 +37,15 @@ class Clients:
 
     Attributes:
         url: The service.
+        count: How many.
+        headers: What each request carries.
         answers: By client: when an answer was there (seconds), after how many seconds, and by which version.
         failures: Everything that was no answer with status 200.
     """
 
     url: str
     count: int
+    headers: dict[str, str]
     answers: list[list[tuple[float, float, int]]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -73,11 +77,10 @@ class Clients:
     def _score(self, answers: list[tuple[float, float, int]]) -> None:
         parts = urlsplit(self.url)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
-        headers = {"Content-Type": "application/json"}
         while not self._stopped.is_set():
             began = time.perf_counter()
             try:
-                connection.request("POST", f"/models/{MODEL}/invocations", BODY, headers)
+                connection.request("POST", f"/models/{MODEL}/invocations", BODY, self.headers)
                 answer = connection.getresponse()
                 body = answer.read()
             except (OSError, http.client.HTTPException) as exc:
@@ -93,26 +96,32 @@ class Clients:
 
 @contextlib.contextmanager
 def platform_running(data_dir: Path | None) -> Iterator[dict[str, str]]:
-    """Give the addresses of a running platform; starts one when no data directory is given."""
+    """Give the addresses of a platform, and a token; without a data directory starts one, which asks for tokens."""
     if data_dir is not None:
-        yield json.loads((data_dir / "state.json").read_text())
+        yield {"token": os.environ.get("MLFLOW_EXT_TOKEN", ""), **json.loads((data_dir / "state.json").read_text())}
         return
     with tempfile.TemporaryDirectory(prefix="flip-latency-") as directory:
         own = Path(directory) / "data"
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "mlflow_ext.cli", "up", "--data-dir", str(own)),
-                *("--mlflow-port", "0", "--serving-port", "0"),
-            ],
+            [*COMMAND, "up", "--data-dir", str(own), "--mlflow-port", "0", "--serving-port", "0"],
             cwd=directory,
             stdout=subprocess.DEVNULL,
+            env={**os.environ, "MLFLOW_EXT_AUTH": "token"},
         )
         try:
             while not (own / "state.json").exists():
                 if process.poll() is not None:
                     raise SystemExit("mlflow-ext up ended; run it by hand to see why")
                 time.sleep(0.2)
-            yield json.loads((own / "state.json").read_text())
+            made = subprocess.run(
+                [*COMMAND, "token", "create", "--right", "score", "--quiet"],
+                cwd=directory,
+                env={**os.environ, "MLFLOW_EXT_DATA_DIR": str(own)},
+                stdout=subprocess.PIPE,
+                check=True,
+                text=True,
+            )
+            yield {"token": made.stdout.strip(), **json.loads((own / "state.json").read_text())}
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(90)
@@ -156,11 +165,16 @@ def measure(urls: dict[str, str], flips: int, count: int, pause_s: float) -> dic
     """Flip and measure; times in milliseconds."""
     register(urls["mlflow_url"])
     latencies: list[float] = []
+    headers = {"Content-Type": "application/json"}
+    if urls["token"]:
+        headers["Authorization"] = f"Bearer {urls['token']}"
+    scoring = f"{urls['serving_url']}/models/{MODEL}/invocations"
     with httpx.Client(base_url=urls["mlflow_url"], timeout=60) as registry:
         transition(registry, 1)
-        while httpx.post(f"{urls['serving_url']}/models/{MODEL}/invocations", content=BODY).status_code == 503:
+        # not there yet, or the token is not known yet
+        while httpx.post(scoring, content=BODY, headers=headers).status_code in {401, 404, 503}:
             time.sleep(0.05)
-        with Clients(urls["serving_url"], count) as clients:
+        with Clients(urls["serving_url"], count, headers) as clients:
             began = time.perf_counter()
             # the first flip loads version 2; from then on both stay loaded, as after a time in Staging
             for flip in range(-1, flips):

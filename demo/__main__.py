@@ -39,7 +39,7 @@ class Demo:
             self.stack.project("train", variant="weak", rows=20_000)
         version = self.read.newest_version()
         screen.done(self.console, f"mlflow run from git registered {MODEL} version {version}, a weak model")
-        self.client = ScoringClient(f"{self.stack.serving_url}/invocations", flights_of(2))
+        self.client = ScoringClient(f"{self.stack.serving_url}/invocations", flights_of(2), self.stack.token)
         moved = self.read.move(version, "Production")
         self.read.wait("a first answer", lambda: (self.client and self.client.is_answered()) or None, 60)
         self.figures["first model: transition to first answer"] = f"{time.monotonic() - moved:.2f} s"
@@ -83,6 +83,7 @@ class Demo:
                     first_month=month,
                     last_month=month,
                     rows_per_month=self.rows_per_month,
+                    token=self.stack.token,
                 ):
                     names.append(f"{MONTHS[month - 1]} 2013")
                     late.append(scored.late_share)

@@ -29,22 +29,24 @@ class Tally:
 class ScoringClient(threading.Thread):
     """Scores one row after another from a thread of its own until it is stopped."""
 
-    def __init__(self, url: str, bodies: list[bytes]) -> None:
-        """Take the scoring address and the request bodies to send in turn."""
+    def __init__(self, url: str, bodies: list[bytes], token: str | None = None) -> None:
+        """Take the scoring address, the request bodies to send in turn, and the token that the service asks for."""
         super().__init__(name="scoring-client", daemon=True)
         self.tally = Tally()
         self._url = url
         self.bodies = bodies
+        self._headers = {"Content-Type": "application/json"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
         self._stopped = threading.Event()
 
     def is_answered(self) -> bool:
         """Try one request that does not count, to know when there is something to score with."""
-        headers = {"Content-Type": "application/json"}
-        return httpx.post(self._url, content=self.bodies[0], headers=headers, timeout=10).status_code == 200
+        return httpx.post(self._url, content=self.bodies[0], headers=self._headers, timeout=10).status_code == 200
 
     def run(self) -> None:
         """Score until stopped."""
-        with httpx.Client(timeout=10, headers={"Content-Type": "application/json"}) as session:
+        with httpx.Client(timeout=10, headers=self._headers) as session:
             turn = 0
             while not self._stopped.is_set():
                 bodies = self.bodies

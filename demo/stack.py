@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,13 @@ class Stack:
             "MLFLOW_EXT_DATA_DIR": str(self.directory / "data"),
             **QUIET,
         }
+
+    @cached_property
+    def token(self) -> str | None:
+        """A token to score with and to send outcomes; `None` where the promotion service asks for none."""
+        if httpx.get(f"{self.serving_url}/models", timeout=30).status_code != httpx.codes.UNAUTHORIZED:
+            return None
+        return self.command("token", "create", "--right", "score", "--right", "feedback", "--quiet").strip()
 
     def command(self, *arguments: str) -> str:
         """Run `mlflow-ext ARGUMENTS` in the platform's directory and give what it prints."""

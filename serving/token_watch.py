@@ -1,7 +1,7 @@
-"""Keeps the authority's tokens fresh: reads the table every other second on a thread. Judging: `authority.py`.
+"""Keeps the authority's tokens fresh: reads them every other second, and at once when told. Judging: `authority.py`.
 
-A plain poll rather than LISTEN: one query that takes half a millisecond bounds how long a revoked token works, whatever
-happens to notifications.
+The poll alone bounds how long a revoked token works, whatever happens to notifications; they let a token that was just
+made work at once.
 """
 
 import logging
@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from mlflow_ext.config import Settings
 from mlflow_ext.domain.tokens import Token
 from mlflow_ext.errors import UnavailableError
+from mlflow_ext.ports import Notifications
 from mlflow_ext.store.engine import make_engine
-from mlflow_ext.store.tokens import Tokens
+from mlflow_ext.store.notifications import PgNotifications
+from mlflow_ext.store.tokens import CHANNEL, Tokens
 from serving.authority import Authority
 
 logger = logging.getLogger(__name__)
@@ -22,29 +24,47 @@ EVERY_S = 2.0
 """Between two readings; with the limit on one reading a revocation is known everywhere within 5 s."""
 ANSWER_WITHIN_S = 2.0
 """How long one reading may take."""
+_SILENCE_S = 30.0
 
 
 class TokenWatch:
     """Reads the tokens from `start` to `stop`; while PostgreSQL is away, those of the last reading stay in force."""
 
-    def __init__(self, authority: Authority, read: Callable[[], Iterable[Token]], *, every_s: float = EVERY_S) -> None:
-        """Take whom to bring the tokens, and what reads them."""
+    def __init__(
+        self,
+        authority: Authority,
+        read: Callable[[], Iterable[Token]],
+        notifications: Notifications,
+        *,
+        every_s: float = EVERY_S,
+    ) -> None:
+        """Take whom to bring the tokens, what reads them, and what tells that they changed."""
         self._authority = authority
         self._read = read
+        self._notifications = notifications
         self._every_s = every_s
         self._failing = False
+        self._news = threading.Event()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tokens", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name="tokens", daemon=True),
+            # a thread of its own: a dead connection may hold it up, and must not hold up the reading
+            threading.Thread(target=self._listen, name="tokens-listen", daemon=True),
+        ]
 
     def start(self) -> None:
         """Read once, then go on reading."""
         self.look()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """End."""
         self._stopped.set()
-        self._thread.join(ANSWER_WITHIN_S + 1)
+        self._news.set()
+        self._notifications.wake()
+        for thread in self._threads:
+            thread.join(ANSWER_WITHIN_S + 1)
 
     def look(self) -> None:
         """Read once."""
@@ -64,8 +84,20 @@ class TokenWatch:
             self._failing = False
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._every_s):
-            self.look()
+        while not self._stopped.is_set():
+            self._news.wait(self._every_s)
+            self._news.clear()
+            if not self._stopped.is_set():
+                self.look()
+
+    def _listen(self) -> None:
+        with self._notifications.listen(_SILENCE_S) as news:
+            for what in news:
+                if self._stopped.is_set():
+                    return
+                # silence and lost connections are the poll's business
+                if what is not None:
+                    self._news.set()
 
 
 @contextmanager
@@ -74,12 +106,12 @@ def watched_authority(settings: Settings) -> Iterator[Authority]:
     if settings.auth_at(settings.serving_host) == "none":
         yield Authority(open_to_all=True)
         return
+    url = settings.require_database_url()
     # a connection of its own: waiting for one of the shared ones would let revoked tokens work longer
-    engine = make_engine(
-        settings.require_database_url(), name="mlflow-ext tokens", pool_size=1, answer_within_s=ANSWER_WITHIN_S
-    )
+    engine = make_engine(url, name="mlflow-ext tokens", pool_size=1, answer_within_s=ANSWER_WITHIN_S)
+    notifications = PgNotifications(url, name="mlflow-ext tokens listen", channels=(CHANNEL,))
     authority = Authority()
-    watch = TokenWatch(authority, Tokens(engine).in_force)
+    watch = TokenWatch(authority, Tokens(engine).in_force, notifications)
     watch.start()
     try:
         yield authority

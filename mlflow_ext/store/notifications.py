@@ -1,4 +1,4 @@
-"""The `Notifications` port: LISTEN on both channels, with the polling safety net for what a notification misses.
+"""The `Notifications` port: LISTEN, with the polling safety net for what a notification misses.
 
 A notification only wakes its consumer up; what is true then is read through `registry_view.py` and `pointers.py`.
 """
@@ -6,7 +6,7 @@ A notification only wakes its consumer up; what is true then is read through `re
 import logging
 import os
 import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import psycopg2
@@ -31,10 +31,17 @@ _CONNECTING = {
 
 
 class PgNotifications:
-    """Names of models whose registry entry or serving pointer moved."""
+    """Names of models whose registry entry or serving pointer moved; or what other channels tell."""
 
-    def __init__(self, database_url: str, *, name: str = "mlflow-ext listen") -> None:
-        """Take the database URL, and the name under which PostgreSQL shows the connection."""
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        name: str = "mlflow-ext listen",
+        channels: Sequence[str] = (triggers.CHANNEL, pointers.CHANNEL),
+    ) -> None:
+        """Take the database URL, the name under which PostgreSQL shows the connection, and what to listen to."""
+        self._channels = channels
         url = make_url(normalise_database_url(database_url)).set(drivername="postgresql")
         url = url.update_query_dict({**_CONNECTING, "application_name": name})
         self._dsn = url.render_as_string(hide_password=False)
@@ -60,7 +67,7 @@ class PgNotifications:
         `None` comes first, after every (re)connection, after `wake()`, and when `timeout_s` passed without news. While
         PostgreSQL is away it comes at every attempt to reconnect, at most 5 s apart.
         """
-        session = _Session(self._dsn, self._woken)
+        session = _Session(self._dsn, self._channels, self._woken)
         try:
             yield session.news(timeout_s)
         finally:
@@ -70,8 +77,9 @@ class PgNotifications:
 class _Session:
     """One consumer's connection, replaced whenever it is lost."""
 
-    def __init__(self, dsn: str, woken: int) -> None:
+    def __init__(self, dsn: str, channels: Sequence[str], woken: int) -> None:
         self._dsn = dsn
+        self._channels = channels
         self._woken = woken
         self._connection: PgConnection | None = None
         self._retry_s = _FIRST_RETRY_S
@@ -101,7 +109,7 @@ class _Session:
             connection = psycopg2.connect(self._dsn)
             connection.autocommit = True
             with connection.cursor() as cursor:
-                for channel in (triggers.CHANNEL, pointers.CHANNEL):
+                for channel in self._channels:
                     cursor.execute(f"LISTEN {channel}")
         except psycopg2.Error as exc:
             _log.warning("listen_connection_refused error=%r retry_s=%s", str(exc).strip(), self._retry_s)

@@ -10,6 +10,8 @@ from mlflow_ext.errors import InvalidInputError, NotFoundError
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.token_table import token as table
 
+CHANNEL = "mlflow_ext_token"
+"""Notified of every token made or revoked, with its id."""
 _TOLD_FOR = text("interval '30 days'")
 """How long a caller is told that its token has expired or was revoked; after that it is unknown."""
 _RIGHTS = frozenset(right.value for right in Right)
@@ -66,6 +68,7 @@ class Tokens:
                 if expires_at <= now:
                     raise InvalidInputError(f"the token would have expired already: it is {now:%Y-%m-%d %H:%M:%S %Z}")
             row = connection.execute(insert(table).values(**values).returning(table)).mappings().one()
+            connection.execute(select(func.pg_notify(CHANNEL, row["id"])))
         return _token(row), made
 
     def all(self) -> list[Token]:
@@ -101,6 +104,7 @@ class Tokens:
         )
         with translated(), self._engine.begin() as connection:
             connection.execute(change)
+            connection.execute(select(func.pg_notify(CHANNEL, id)))
             row = connection.execute(select(table).where(found)).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no token {id!r}; `mlflow-ext token list` shows those there are")

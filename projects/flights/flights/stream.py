@@ -156,6 +156,7 @@ def stream(
     batch_rows: int = 200,
     feedback: bool = True,
     seed: int = 0,
+    token: str | None = None,
 ) -> Iterator[MonthScored]:
     """Score month after month, giving each month's summary as soon as it is over.
 
@@ -168,10 +169,11 @@ def stream(
         batch_rows: Flights in one request.
         feedback: Whether outcomes are sent.
         seed: For drawing flights.
+        token: Shown to the service, where it asks for one.
     """
     flights = data.load()
     with requests.Session() as session:
-        if token := os.environ.get("MLFLOW_EXT_TOKEN"):
+        if token is not None:
             session.headers["Authorization"] = f"Bearer {token}"
         service = Service(url.rstrip("/"), model, session)
         for month in range(first_month, last_month + 1):
@@ -220,6 +222,7 @@ def main(
         batch_rows=batch_rows,
         feedback=feedback,
         seed=seed,
+        token=os.environ.get("MLFLOW_EXT_TOKEN"),
     ):
         click.echo(json.dumps(asdict(month)))
         lost += month.failed

@@ -8,7 +8,8 @@ from sqlalchemy import Engine, text
 from mlflow_ext.domain.tokens import Right, TokenState, token_digest, token_id
 from mlflow_ext.errors import InvalidInputError, NotFoundError, UnavailableError
 from mlflow_ext.store.engine import make_engine, translated
-from mlflow_ext.store.tokens import Tokens
+from mlflow_ext.store.notifications import PgNotifications
+from mlflow_ext.store.tokens import CHANNEL, Tokens
 from tests.conftest import free_port
 
 
@@ -54,6 +55,18 @@ def test_revoking_is_for_ever_and_may_be_repeated(engine: Engine) -> None:
     assert tokens.revoke(made.id, by="bob") == first
     with pytest.raises(NotFoundError, match="token list"):
         tokens.revoke("0123456789abcdef")
+
+
+def test_whoever_listens_is_told_at_once(engine: Engine, database_url: str) -> None:
+    """Making and revoking a token notify, with its id."""
+    notifications = PgNotifications(database_url, channels=(CHANNEL,))
+    with notifications.listen(30) as news:
+        assert next(news) is None
+        made, _ = Tokens(engine).create([Right.SCORE])
+        assert next(news) == made.id
+        Tokens(engine).revoke(made.id)
+        assert next(news) == made.id
+    notifications.close()
 
 
 def test_scoring_processes_forget_what_ended_long_ago(engine: Engine) -> None:

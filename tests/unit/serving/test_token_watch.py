@@ -8,6 +8,7 @@ import pytest
 
 from mlflow_ext.domain.tokens import Right, Token
 from mlflow_ext.errors import UnavailableError
+from mlflow_ext.testing import MemoryNotifications
 from serving.authority import Authority, Caller
 from serving.token_watch import ANSWER_WITHIN_S, EVERY_S, TokenWatch
 from tests.conftest import wait_until
@@ -40,7 +41,7 @@ def test_tokens_are_known_from_the_start_and_followed() -> None:
     """The first reading is done when `start` returns; later ones bring what is new and take what is gone."""
     (one, text), (two, other) = token(Right.SCORE), token(Right.SCORE)
     table, authority = Table(one), Authority()
-    watch = TokenWatch(authority, table.read, every_s=0.01)
+    watch = TokenWatch(authority, table.read, MemoryNotifications(), every_s=0.01)
     watch.start()
     try:
         assert isinstance(authority.check(bearer(text), "score", None), Caller)
@@ -50,7 +51,7 @@ def test_tokens_are_known_from_the_start_and_followed() -> None:
     finally:
         watch.stop()
     done = table.readings
-    assert "tokens" not in {thread.name for thread in threading.enumerate()}
+    assert not {"tokens", "tokens-listen"} & {thread.name for thread in threading.enumerate()}
     assert table.readings == done
 
 
@@ -62,7 +63,7 @@ def test_what_was_read_stays_in_force_while_nothing_can_be_read(
     caplog.set_level(logging.INFO)
     (one, text), (two, other) = token(Right.SCORE), token(Right.SCORE)
     table, authority = Table(one), Authority()
-    watch = TokenWatch(authority, table.read, every_s=0.01)
+    watch = TokenWatch(authority, table.read, MemoryNotifications(), every_s=0.01)
     watch.start()
     try:
         table.failure = failure
@@ -84,11 +85,27 @@ def test_without_a_first_reading_the_service_waits() -> None:
     """Nobody is let in before the tokens have been read once."""
     table, authority = Table(), Authority()
     table.failure = UnavailableError("away")
-    watch = TokenWatch(authority, table.read, every_s=0.01)
+    watch = TokenWatch(authority, table.read, MemoryNotifications(), every_s=0.01)
     watch.start()
     try:
         assert not authority.is_ready
         table.failure = None
         wait_until(lambda: authority.is_ready, 5)
+    finally:
+        watch.stop()
+
+
+def test_news_are_followed_at_once() -> None:
+    """A token that was just made works without waiting for the next reading."""
+    one, text = token(Right.SCORE)
+    table, authority, notifications = Table(), Authority(), MemoryNotifications()
+    watch = TokenWatch(authority, table.read, notifications, every_s=3600)
+    watch.start()
+    try:
+        assert not isinstance(authority.check(bearer(text), "score", None), Caller)
+        table.tokens = [one]
+        notifications.notify(one.id)
+        wait_until(lambda: isinstance(authority.check(bearer(text), "score", None), Caller), 5)
+        assert table.readings == 2
     finally:
         watch.stop()
