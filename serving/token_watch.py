@@ -6,8 +6,9 @@ made work at once.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 from mlflow_ext.config import Settings
 from mlflow_ext.domain.tokens import Token
@@ -17,14 +18,27 @@ from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.notifications import PgNotifications
 from mlflow_ext.store.tokens import CHANNEL, Tokens
 from serving.authority import Authority
+from serving.token_file import TokenFile
 
 logger = logging.getLogger(__name__)
 
-EVERY_S = 2.0
-"""Between two readings; with the limit on one reading a revocation is known everywhere within 5 s."""
-ANSWER_WITHIN_S = 2.0
-"""How long one reading may take."""
+EVERY_S = 1.0
+"""Between two readings; with the limit on their statements a revocation is known everywhere within 5 s."""
+ANSWER_WITHIN_S = 1.5
+"""How long one statement may take; a reading has two at most."""
 _SILENCE_S = 30.0
+
+
+class Source(Protocol):
+    """Where the tokens are (`store/tokens.py`)."""
+
+    def fingerprint(self) -> str:
+        """Give something that changes whenever a token does."""
+        ...
+
+    def in_force(self) -> Sequence[Token]:
+        """Give the tokens."""
+        ...
 
 
 class TokenWatch:
@@ -33,14 +47,17 @@ class TokenWatch:
     def __init__(
         self,
         authority: Authority,
-        read: Callable[[], Iterable[Token]],
+        source: Source,
         notifications: Notifications,
+        file: TokenFile,
         *,
         every_s: float = EVERY_S,
     ) -> None:
-        """Take whom to bring the tokens, what reads them, and what tells that they changed."""
+        """Take whom to bring the tokens, where they are, what tells that they changed, and where to keep them."""
         self._authority = authority
-        self._read = read
+        self._source = source
+        self._file = file
+        self._seen: str | None = None
         self._notifications = notifications
         self._every_s = every_s
         self._failing = False
@@ -53,8 +70,11 @@ class TokenWatch:
         ]
 
     def start(self) -> None:
-        """Read once, then go on reading."""
+        """Read once, then go on reading; what cannot be read now is as it was kept on this machine."""
         self.look()
+        if not self._authority.is_ready and (kept := self._file.read()) is not None:
+            self._authority.renew(kept)
+            logger.warning("event=tokens_from_file path=%r", str(self._file.path))
         for thread in self._threads:
             thread.start()
 
@@ -64,12 +84,12 @@ class TokenWatch:
         self._news.set()
         self._notifications.wake()
         for thread in self._threads:
-            thread.join(ANSWER_WITHIN_S + 1)
+            thread.join(2 * ANSWER_WITHIN_S + 1)
 
     def look(self) -> None:
         """Read once."""
         try:
-            changed = self._authority.renew(self._read())
+            self._follow()
         except UnavailableError as exc:
             if not self._failing:
                 logger.warning("event=tokens_unread reason=%r", str(exc))
@@ -79,9 +99,19 @@ class TokenWatch:
             logger.exception("event=tokens_unread")
             self._failing = True
         else:
-            if changed or self._failing:
-                logger.info("event=tokens_read")
             self._failing = False
+
+    def _follow(self) -> None:
+        # before the tokens: what changes between the two is read next time
+        fingerprint = self._source.fingerprint()
+        if fingerprint != self._seen:
+            tokens = self._source.in_force()
+            self._authority.renew(tokens)
+            self._file.write(tokens)
+            self._seen = fingerprint
+            logger.info("event=tokens_read count=%d", len(tokens))
+        elif self._failing:
+            logger.info("event=tokens_read_again")
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -111,7 +141,7 @@ def watched_authority(settings: Settings) -> Iterator[Authority]:
     engine = make_engine(url, name="mlflow-ext tokens", pool_size=1, answer_within_s=ANSWER_WITHIN_S)
     notifications = PgNotifications(url, name="mlflow-ext tokens listen", channels=(CHANNEL,))
     authority = Authority()
-    watch = TokenWatch(authority, Tokens(engine).in_force, notifications)
+    watch = TokenWatch(authority, Tokens(engine), notifications, TokenFile(settings.data_dir / "tokens.json"))
     watch.start()
     try:
         yield authority

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import psutil
+import psycopg2
 import pytest
 from click.testing import CliRunner
 from mlflow.deployments import get_deploy_client
@@ -50,6 +51,11 @@ class Guarded:
         )
         assert done.exit_code == 0, done.output
         return done.stdout
+
+    def sql(self, statement: str, *values: str) -> None:
+        """Change the database by hand."""
+        with closing(psycopg2.connect(self.database_url.replace("+psycopg2", ""))) as connection, connection:
+            connection.cursor().execute(statement, values)
 
     def token(self, *arguments: str) -> str:
         """Make a token and wait until every scoring process knows it."""
@@ -104,16 +110,27 @@ def guarded(mlflow_database_url: str, mlflow_url: str, tmp_path_factory: pytest.
         service(gateway.database_url, mlflow_url, directory, "--workers", "2", *EVERYWHERE) as running,
     ):
         wait_until(lambda: len(running.scoring_pids()) == 2, 20)
-        yield Guarded(running, gateway, mlflow_database_url)
+        guarded = Guarded(running, gateway, mlflow_database_url)
+        with guarded.workers() as workers:
+            for worker in workers:
+                wait_until(lambda worker=worker: worker.get("/readyz").status_code == 200, 60)  # type: ignore[misc]
+        yield guarded
 
 
-def test_a_revoked_token_stops_working_within_five_seconds_on_every_worker(guarded: Guarded) -> None:
-    """Asked all the time on both scoring processes: every answer until then, none after it, and it is told why."""
+@pytest.mark.parametrize("notified", [True, False])
+def test_a_revoked_token_stops_working_within_five_seconds_on_every_worker(guarded: Guarded, notified: bool) -> None:
+    """Asked all the time on both scoring processes: every answer until then, none after it, and it is told why.
+
+    By the command, which notifies; and by SQL alone, which only the poll finds.
+    """
     text = guarded.token("--right", "score", "--model", MODEL)
     with guarded.workers() as workers:
         assert [score(worker, text) for worker in workers] == [200, 200]
         began = time.monotonic()
-        guarded.command("revoke", token_id(text))
+        if notified:
+            guarded.command("revoke", token_id(text))
+        else:
+            guarded.sql("UPDATE mlflow_ext.token SET revoked_at = clock_timestamp() WHERE id = %s", token_id(text))
         refused_after: dict[int, float] = {}
         while len(refused_after) < len(workers):
             assert time.monotonic() - began < REVOKED_WITHIN_S, refused_after

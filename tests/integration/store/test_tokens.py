@@ -69,6 +69,34 @@ def test_whoever_listens_is_told_at_once(engine: Engine, database_url: str) -> N
     notifications.close()
 
 
+def test_any_change_shows_in_the_fingerprint(engine: Engine) -> None:
+    """Making, changing by hand, revoking, deleting: each gives another; looking gives the same."""
+    tokens = Tokens(engine)
+    seen = [tokens.fingerprint()]
+
+    def changed() -> None:
+        seen.append(tokens.fingerprint())
+        assert seen[-1] == tokens.fingerprint()
+
+    made, _ = tokens.create([Right.SCORE])
+    changed()
+    for statement in (
+        "UPDATE mlflow_ext.token SET rights = '{read}'",
+        "UPDATE mlflow_ext.token SET models = '{wine}'",
+        "UPDATE mlflow_ext.token SET expires_at = clock_timestamp()",
+        "UPDATE mlflow_ext.token SET sha256 = 'x'",
+    ):
+        with engine.begin() as connection:
+            connection.execute(text(statement))
+        changed()
+    tokens.revoke(made.id)
+    changed()
+    assert len(set(seen)) == len(seen)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM mlflow_ext.token"))
+    assert tokens.fingerprint() == seen[0]
+
+
 def test_scoring_processes_forget_what_ended_long_ago(engine: Engine) -> None:
     """For a month the owner is told why; after that the token is unknown, while the list keeps its story."""
     tokens = Tokens(engine)
