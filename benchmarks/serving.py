@@ -1,8 +1,8 @@
 """Requests per second and latency of `mlflow-ext serve` beside `mlflow models serve`, in one run, as ratios of medians.
 
-Both serve the same model files with one worker each; `wrk` asks with keep-alive. Prediction log, metrics and request
-ids are on. A third server, an ASGI application that reads the body and returns a constant, shows what the web server
-alone can do.
+Both serve the same model files with one worker each; `wrk` asks with keep-alive. Prediction log, metrics, request ids
+and tokens are on. A third server, an ASGI application that reads the body and returns a constant, shows what the web
+server alone can do.
 """
 
 import argparse
@@ -83,7 +83,14 @@ def models() -> Iterator[tuple[str, Any, Any]]:
     yield "c", make_pipeline(columns, LogisticRegression()).fit(table, target), table
 
 
-def prepare(mlflow_url: str, directory: Path) -> None:
+def new_token(database_url: str) -> str:
+    """Make a token for scoring."""
+    command = [sys.executable, "-P", "-m", "mlflow_ext.cli", "token", "create", "--right", "score", "--quiet"]
+    environment = {**os.environ, "MLFLOW_EXT_DATABASE_URL": database_url}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
+
+
+def prepare(mlflow_url: str, token: str, directory: Path) -> None:
     """Register the models, put them into Production, keep their files, and write the requests for `wrk`."""
     import logging
 
@@ -117,6 +124,7 @@ def prepare(mlflow_url: str, directory: Path) -> None:
             body.with_suffix(".lua").write_text(
                 f'wrk.method = "POST"\nwrk.body = io.open("{body}", "rb"):read("*a")\n'
                 'wrk.headers["Content-Type"] = "application/json"\n'
+                f'wrk.headers["Authorization"] = "Bearer {token}"\n'
             )
 
 
@@ -157,9 +165,9 @@ def process(command: Sequence[str], url: str, **environment: str) -> Iterator[ps
         server.wait(30)
 
 
-def ask(url: str, script: Path, clients: int, seconds: float) -> dict[str, float]:
+def ask(url: str, script: Path, clients: int, seconds: int) -> dict[str, float]:
     """Let `wrk` ask; gives requests per second and the 99th percentile of the latency in milliseconds."""
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:g}s", "--timeout", "30s", "--latency", "-s", str(script), url]
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", str(script), url]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in printed or "Socket errors" in printed:
         raise SystemExit(f"{url} did not answer every request:\n{printed}")
@@ -170,9 +178,12 @@ def ask(url: str, script: Path, clients: int, seconds: float) -> dict[str, float
     return {"rps": float(rate[1]), "p99_ms": float(p99[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99[2]]}
 
 
-def same_answers(ours: str, theirs: str, body: Path) -> None:
-    """End the benchmark unless both give the same answer."""
+def same_answers(ours: str, theirs: str, body: Path, token: str) -> None:
+    """End the benchmark unless both give the same answer, and ours to nobody without a token."""
     headers = {"Content-Type": "application/json"}
+    if httpx.post(ours, content=body.read_bytes(), headers=headers, timeout=60).status_code != 401:
+        raise SystemExit("the service answers without a token")
+    headers["Authorization"] = f"Bearer {token}"
     answers = [httpx.post(url, content=body.read_bytes(), headers=headers, timeout=60) for url in (ours, theirs)]
     if answers[0].status_code != 200 or answers[0].json() != answers[1].json():
         raise SystemExit(f"the answers to {body.name} differ: {answers[0].text[:200]} and {answers[1].text[:200]}")
@@ -184,7 +195,7 @@ def resident_mb(service: psutil.Process) -> float:
 
 
 def measure(
-    names: Sequence[str], rounds: int, seconds: float, tell: Callable[[dict[str, Any]], None]
+    names: Sequence[str], rounds: int, seconds: int, tell: Callable[[dict[str, Any]], None]
 ) -> list[dict[str, Any]]:
     """Measure every cell of the chosen models, our server and MLflow's in turns."""
     found: list[dict[str, Any]] = []
@@ -194,7 +205,8 @@ def measure(
         ExitStack() as stack,
     ):
         directory = Path(scratch)
-        prepare(urls["mlflow_url"], directory)
+        token = new_token(urls["database_url"])
+        prepare(urls["mlflow_url"], token, directory)
         port = free_port()
         service = stack.enter_context(
             process(
@@ -205,6 +217,7 @@ def measure(
                 MLFLOW_EXT_DATABASE_URL=urls["database_url"],
                 MLFLOW_EXT_MLFLOW_URL=urls["mlflow_url"],
                 MLFLOW_EXT_SERVING_PORT=str(port),
+                MLFLOW_EXT_AUTH="token",
             )
         )
         (directory / "constant.py").write_text(CONSTANT)
@@ -222,7 +235,7 @@ def measure(
             with process(peer, f"http://127.0.0.1:{theirs_port}/ping"):
                 for (rows, clients), required in zip(CELLS, REQUIRED[name], strict=True):
                     body = directory / f"{name}-{rows}.json"
-                    same_answers(ours, theirs, body)
+                    same_answers(ours, theirs, body, token)
                     script = body.with_suffix(".lua")
                     runs: dict[str, list[dict[str, float]]] = {"ours": [], "mlflow": [], "constant": []}
                     for _ in range(rounds):
@@ -255,14 +268,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks serving", description=__doc__)
     parser.add_argument("--models", nargs="+", choices=sorted(MODELS), default=sorted(MODELS))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument("--into", type=Path, default=RESULTS, help="directory of the results")
     given = parser.parse_args(arguments)
     if shutil.which("wrk") is None:
         raise SystemExit("this needs wrk on PATH: as root, apt-get install wrk")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
-    how = f"One worker each, medians of {given.rounds} rounds of {given.seconds:g} s in turns ({machine})"
+    how = f"One worker each, medians of {given.rounds} rounds of {given.seconds} s in turns ({machine})"
     print(f"{how}\n\n{HEADER}", flush=True)
     cells = measure(given.models, given.rounds, given.seconds, lambda cell: print(row(cell), flush=True))
     write(given.into, how, MODELS, cells)

@@ -87,6 +87,8 @@ class Settings(BaseModel):
         auth: Who may ask the promotion service: `token`, whoever shows one; `none`, anyone. Unset: see `auth_at`.
         token: Token that clients of ours show to the promotion service.
         request_timeout_s: Seconds after which a scoring request is answered with 504.
+        load_timeout_s: Seconds that a version may take to be loaded and to predict its input example.
+        load_memory_bytes: Memory that it may take for that; unset means half of the machine's.
         max_body_bytes: Largest request body in bytes; a larger one is answered with 413.
         max_decompressed_bytes: Largest request body in bytes once its gzip or deflate is taken off; a larger one: 413.
         default_model: Model that answers `POST /invocations`.
@@ -117,6 +119,8 @@ class Settings(BaseModel):
     auth: Literal["token", "none"] | None = None
     token: Annotated[SecretStr, AfterValidator(_token)] | None = None
     request_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    load_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    load_memory_bytes: int | None = Field(default=None, ge=1024 * 1024)
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
     max_decompressed_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
     default_model: str | None = None

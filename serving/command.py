@@ -1,5 +1,6 @@
 """`mlflow-ext serve`: opens the socket, starts the scoring processes and the promotion worker, and keeps them alive."""
 
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from mlflow_ext.errors import InvalidSettingsError
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
     from serving.children import Child
 
@@ -45,12 +47,16 @@ def serve(host: str | None, port: int | None, workers: int | None, roles: tuple[
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     groups: list[list[Child]] = []
     listening: socket.socket | None = None
+    stack = ExitStack()
     try:
         if "scoring" in roles:
             listening = _listen(settings)
             settings = settings.model_copy(update={"auth": settings.auth_at(listening.getsockname()[0])})
             url = _url(settings, host, port, listening)
-            groups.append(_scoring(settings, url, listening.fileno()))
+            rehearsing = stack.enter_context(_rehearsing())
+            address = Path(rehearsing.getsockname())
+            groups.append(_scoring(settings, url, listening.fileno(), address))
+            groups.append([_rehearsal(rehearsing.fileno())])
             click.echo(f"promotion service: {url} (docs at {url}/docs)")
             _say_who_may_ask(settings)
         if "promotion" in roles:
@@ -58,6 +64,7 @@ def serve(host: str | None, port: int | None, workers: int | None, roles: tuple[
             groups.append([_worker(settings, url)])
         Children(groups).run()
     finally:
+        stack.close()
         if listening is not None:
             listening.close()
             _metrics_dir(settings, create=False)
@@ -104,7 +111,33 @@ def _url(settings: Settings, host: str | None, port: int | None, listening: "soc
     return f"http://{f'[{name}]' if ':' in name else name}:{listening.getsockname()[1]}"
 
 
-def _scoring(settings: Settings, url: str, fd: int) -> "list[Child]":
+@contextmanager
+def _rehearsing() -> "Iterator[socket.socket]":
+    """Open the socket on which models are loaded first, where nobody else of this machine can ask."""
+    import socket
+    from tempfile import TemporaryDirectory
+
+    # not below the data directory: a socket's path has at most 107 characters
+    with TemporaryDirectory(prefix="mlflow-ext-") as directory, socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(f"{directory}/rehearsal")
+        opened.listen(BACKLOG)
+        yield opened
+
+
+def _rehearsal(fd: int) -> "Child":
+    from serving.children import Child
+    from serving.rehearsal_process import ENVIRONMENT
+
+    return Child(
+        name="rehearsal",
+        command=(*_python(), "serving.rehearsal_process", "--fd", str(fd)),
+        stop_within_s=5.0,
+        environment=ENVIRONMENT,
+        pass_fds=(fd,),
+    )
+
+
+def _scoring(settings: Settings, url: str, fd: int, rehearsal: Path) -> "list[Child]":
     from prometheus_client.multiprocess import mark_process_dead
 
     from serving.children import Child
@@ -117,7 +150,7 @@ def _scoring(settings: Settings, url: str, fd: int) -> "list[Child]":
     return [
         Child(
             name=f"scoring {number}",
-            command=(*_python(), "serving.process", "--fd", str(fd)),
+            command=(*_python(), "serving.process", "--fd", str(fd), "--rehearsal", str(rehearsal)),
             again=("--restarted",),
             stop_within_s=settings.serving_drain_s + settings.serving_stop_s + 5,
             environment={**_passed_on(settings, url), "PROMETHEUS_MULTIPROC_DIR": str(counters)},

@@ -16,10 +16,11 @@ from mlflow.exceptions import MlflowException
 from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import MlflowExtError, UnavailableError
-from mlflow_ext.registry.loading import open_model
+from mlflow_ext.registry.loading import load_judged, open_model
 from serving.codecs import mlflow_protocol
 from serving.plan import compile_plan
 from serving.pool import LoadedVersion
+from serving.rehearsal import ModelLoadError
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +40,6 @@ def prepare() -> None:
         import_module(module)
 
 
-class ModelLoadError(MlflowExtError):
-    """The version's files are all right by their looks, but cannot be loaded or do not predict."""
-
-
 class Loader:
     """Loads versions from MLflow; a call takes from milliseconds to minutes and belongs on a thread of its own."""
 
@@ -52,6 +49,7 @@ class Loader:
         directory: Path,
         trust: Callable[[str], str],
         pinned: Callable[[str, int], Manifest | None],
+        rehearsal: Callable[[Path], None],
     ) -> None:
         """Take what a load needs.
 
@@ -60,11 +58,13 @@ class Loader:
             directory: Where files are kept.
             trust: How far a model's publisher is trusted.
             pinned: By model and version, the files that passed the gates.
+            rehearsal: Loads judged files in another process first, and raises where that went wrong.
         """
         self._client = client
         self._directory = directory
         self._trust = trust
         self._pinned = pinned
+        self._rehearsal = rehearsal
 
     def load(self, version: ModelVersion) -> LoadedVersion:
         """Load one version and let it predict its input example once, when it has one.
@@ -78,7 +78,12 @@ class Loader:
         began = time.perf_counter()
         pinned = self._pinned(version.model, version.version)
         try:
-            opened = open_model(self._client, version, self._directory, trust=self._trust(version.model), pinned=pinned)
+            opened = open_model(
+                *(self._client, version, self._directory),
+                trust=self._trust(version.model),
+                pinned=pinned,
+                rehearse=self._rehearsal,
+            )
             input_schema = opened.model.metadata.get_input_schema()
         except MlflowExtError:
             raise
@@ -94,7 +99,7 @@ class Loader:
         )
         example = _input_example(opened.directory)
         if example is not None:
-            self._warm(loaded, example)
+            _warm(loaded, example)
         plan = compile_plan(opened.model, input_schema, partial(mlflow_protocol.accepted, loaded))
         # what a load leaves lives long: Python's collector need not stop all requests to look at it again and again
         gc.freeze()
@@ -106,10 +111,31 @@ class Loader:
         kept = example if example is not None and len(example) <= KEPT_EXAMPLE_BYTES else None
         return replace(loaded, load_s=load_s, plan=plan, example=kept)
 
-    def _warm(self, loaded: LoadedVersion, example: bytes) -> None:
-        answer = mlflow_protocol.answer(loaded, example, "application/json")
-        if answer.status != 200:
-            raise ModelLoadError(f"it does not answer its own input example: {_message(answer.error)}")
+
+def rehearse(directory: Path) -> None:
+    """Load judged files and let them predict their input example, for the sake of what may go wrong.
+
+    Raises:
+        ModelLoadError: They cannot be loaded, or cannot answer their own input example.
+        MemoryError: There is not enough memory.
+    """
+    try:
+        model = load_judged(directory)
+        input_schema = model.metadata.get_input_schema()
+    except MemoryError:
+        raise
+    # a model's own loading code may raise anything; whatever it is, this version does not serve
+    except Exception as exc:
+        raise ModelLoadError(_reason("it cannot be loaded", exc)) from exc
+    example = _input_example(directory)
+    if example is not None:
+        _warm(LoadedVersion("rehearsal", 0, None, model, input_schema), example)
+
+
+def _warm(loaded: LoadedVersion, example: bytes) -> None:
+    answer = mlflow_protocol.answer(loaded, example, "application/json")
+    if answer.status != 200:
+        raise ModelLoadError(f"it does not answer its own input example: {_message(answer.error)}")
 
 
 def _input_example(directory: Path) -> bytes | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -37,6 +38,7 @@ from serving.metrics import Metrics
 from serving.parts import Parts
 from serving.pool import Pool
 from serving.prediction_log import PredictionLog
+from serving.rehearsal import Rehearsal
 from serving.scoring import Scorer
 from serving.token_watch import watched_authority
 from serving.watcher import Watcher
@@ -74,7 +76,7 @@ class Server(uvicorn.Server):
 
 
 @contextmanager
-def scoring_parts(settings: Settings) -> Iterator[tuple[Parts, Watcher]]:
+def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, Watcher]]:
     """Build the parts of a scoring process, start what runs beside it, and stop that at the end."""
     with ExitStack() as stack:
         services_ = stack.enter_context(services(settings, name="mlflow-ext scoring"))
@@ -92,7 +94,10 @@ def scoring_parts(settings: Settings) -> Iterator[tuple[Parts, Watcher]]:
         view, pointers, events = SqlRegistryView(engine), SqlPointers(engine), SqlEventLog(engine)
         watcher = Watcher(
             pool=pool,
-            loader=Loader(client, settings.models_dir, lambda model: policy(model).serving.trust, pins.manifest),
+            loader=Loader(
+                *(client, settings.models_dir, lambda model: policy(model).serving.trust, pins.manifest),
+                Rehearsal(rehearsal, settings.load_timeout_s, settings.load_memory_bytes),
+            ),
             view=view,
             follow=lambda model: reconcile_pointer(model, view, pointers, events),
             notifications=PgNotifications(settings.require_database_url(), name="mlflow-ext scoring listen"),
@@ -121,12 +126,13 @@ def scoring_parts(settings: Settings) -> Iterator[tuple[Parts, Watcher]]:
         yield parts, watcher
 
 
-def run(settings: Settings, fd: int, *, restarted: bool) -> None:
+def run(settings: Settings, fd: int, rehearsal: Path, *, restarted: bool) -> None:
     """Answer on a listening socket until SIGTERM or SIGINT.
 
     Args:
         settings: The settings.
         fd: File descriptor of the socket.
+        rehearsal: Unix socket of the process in which models are loaded first.
         restarted: An earlier process on this socket died: accept only when ready, so that waiting clients get answers.
     """
     # MLflow's own code behaves as in its scoring server
@@ -135,7 +141,7 @@ def run(settings: Settings, fd: int, *, restarted: bool) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     prepare()
-    with scoring_parts(settings) as (parts, watcher), socket.socket(fileno=fd) as listening:
+    with scoring_parts(settings, rehearsal) as (parts, watcher), socket.socket(fileno=fd) as listening:
         hot = HotPath(create_app(parts), parts)
         if restarted:
             watcher.wait_ready(READY_WITHIN_S)
@@ -162,6 +168,7 @@ def main() -> None:
     """Read the command line of a scoring process."""
     arguments = argparse.ArgumentParser(prog="python -m serving.process")
     arguments.add_argument("--fd", type=int, required=True, help="listening socket")
+    arguments.add_argument("--rehearsal", type=Path, required=True, help="Unix socket of the rehearsal process")
     arguments.add_argument("--restarted", action="store_true", help="accept only when ready")
     given = arguments.parse_args()
     settings = load()
@@ -169,7 +176,7 @@ def main() -> None:
     # libraries that log each request or connection
     for name in ("uvicorn.access", "urllib3", "httpx", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    run(settings, given.fd, restarted=given.restarted)
+    run(settings, given.fd, given.rehearsal, restarted=given.restarted)
 
 
 if __name__ == "__main__":
