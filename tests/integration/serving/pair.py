@@ -79,5 +79,6 @@ def both(models: Mapping[str, str], directory: Path) -> Iterator[Pair]:
     for name, path in models.items():
         theirs.mount(f"/{name}", scoring_server.init(mlflow.pyfunc.load_model(path)))
     versions = [load(name, path) for name, path in models.items()]
-    with served(theirs) as client, app(directory, *versions) as ours:
+    # MLflow lets some errors through, after which the web server closes the connection, be it in use again already
+    with served(theirs, keep_alive=False) as client, app(directory, *versions) as ours:
         yield Pair(client, ours)

@@ -69,8 +69,8 @@ def loaded(model: str, version: int, predict: Callable[[Any], Any] = sums) -> Lo
 
 
 @contextlib.contextmanager
-def served(application: ASGIApp) -> Iterator[httpx.Client]:
-    """Run an application on a real web server in a thread; gives a client of it."""
+def served(application: ASGIApp, *, keep_alive: bool = True) -> Iterator[httpx.Client]:
+    """Run an application on a real web server in a thread; gives a client, with lasting connections or without."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(
             application,
@@ -86,7 +86,9 @@ def served(application: ASGIApp) -> Iterator[httpx.Client]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as client:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            limits = httpx.Limits(max_keepalive_connections=None if keep_alive else 0)
+            with httpx.Client(base_url=url, timeout=60, limits=limits) as client:
                 yield client
         finally:
             server.should_exit = True
