@@ -91,6 +91,13 @@ class Settings(BaseModel):
         load_memory_bytes: Memory that it may take for that; unset means half of the machine's.
         max_body_bytes: Largest request body in bytes; a larger one is answered with 413.
         max_decompressed_bytes: Largest request body in bytes once its gzip or deflate is taken off; a larger one: 413.
+        max_header_bytes: Largest request line and headers together, in bytes; larger ones are answered with 431.
+        header_timeout_s: Seconds in which a request's headers have to arrive; later: 408.
+        body_timeout_s: Seconds in which its body has to arrive then; later: 408.
+        max_rows: Most rows of a scoring request; more are answered with 413.
+        max_json_depth: Most levels of lists and objects in each other in a request's JSON; more: 400.
+        scoring_threads: Scoring requests that one process computes at a time.
+        max_queued_requests: Scoring requests that wait or are being received beside these; one more: 503.
         default_model: Model that answers `POST /invocations`.
         artifacts_url: Where MLflow's server keeps artifacts; unset means a directory under `data_dir`.
         segments_url: Where prediction segments are kept (any fsspec URL); unset means a directory under `data_dir`.
@@ -123,6 +130,13 @@ class Settings(BaseModel):
     load_memory_bytes: int | None = Field(default=None, ge=1024 * 1024)
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
     max_decompressed_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
+    max_header_bytes: int = Field(default=64 * 1024, ge=1024, le=1024 * 1024)
+    header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
+    body_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    max_rows: int = Field(default=100_000, ge=1)
+    max_json_depth: int = Field(default=64, ge=4, le=500)
+    scoring_threads: int = Field(default=8, ge=1, le=256)
+    max_queued_requests: int = Field(default=1000, ge=0, le=100_000)
     default_model: str | None = None
     artifacts_url: str | None = None
     segments_url: str | None = None

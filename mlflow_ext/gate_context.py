@@ -5,7 +5,7 @@ How gates are found is in `gate_kinds.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -38,6 +38,39 @@ class LoggedRequests:
     def __len__(self) -> int:
         """Give the number of rows."""
         return len(self.meta)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What MLflow's registry and tracking say about the candidate.
+
+    Attributes:
+        model: Registered model.
+        version: Version number.
+        description: The version's description, without the block that promotions write.
+        model_description: The registered model's.
+        tags: The version's tags.
+        model_tags: The registered model's.
+        run_id: Run that logged it, where one did.
+        run_tags: That run's tags (`mlflow.source.git.commit` …).
+        run_params: That run's parameters.
+        datasets: That run's datasets: `name`, `digest`, `source` and `context` (`training` …) of each.
+    """
+
+    model: str
+    version: int
+    description: str = ""
+    model_description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    model_tags: Mapping[str, str] = field(default_factory=dict)
+    run_id: str | None = None
+    run_tags: Mapping[str, str] = field(default_factory=dict)
+    run_params: Mapping[str, str] = field(default_factory=dict)
+    datasets: tuple[Mapping[str, str], ...] = ()
+
+    def tag(self, name: str) -> str:
+        """Give a tag of the version, else of the registered model, without spaces around; empty where there is none."""
+        return self.tags.get(name, "").strip() or self.model_tags.get(name, "").strip()
 
 
 class RequestLog(Protocol):
@@ -142,6 +175,15 @@ class GateContext(Protocol):
 
         Raises:
             MissingEvidenceError: No request is logged, or none can be replayed here; the message says why.
+        """
+        ...
+
+    @property
+    def registered(self) -> Registered:
+        """What the registry says about the candidate.
+
+        Raises:
+            MissingEvidenceError: It is no registered version.
         """
         ...
 

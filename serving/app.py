@@ -8,7 +8,7 @@ from serving.access import Access
 from serving.openapi import describe_rights
 from serving.parts import Parts
 from serving.routes import health, models, openinference, scoring
-from serving.web import RequestIds, handle_errors
+from serving.web import Admitted, RequestIds, handle_errors
 
 DESCRIPTION = """REST scoring of the models registered in MLflow, each with the version that is in Production.
 
@@ -24,6 +24,8 @@ def create_app(parts: Parts) -> FastAPI:
         app.include_router(subject.routes(parts))
     handle_errors(app)
     describe_rights(app)
+    # the last added is the first passed: who may not ask takes nobody's place
+    app.add_middleware(Admitted, admission=parts.admission)
     app.add_middleware(
         Access, authority=parts.authority, default_model=parts.settings.default_model, metrics=parts.metrics
     )

@@ -40,7 +40,9 @@ class HotPath:
         self._scorer = parts.scorer
         self._pool = parts.pool
         self._default = parts.settings.default_model
+        self._admission = parts.admission
         self._limit = parts.settings.max_body_bytes
+        self._max_rows = parts.settings.max_rows
         self._timeout_s = parts.settings.request_timeout_s
         self._batcher = parts.batcher
         self.others_wait: Callable[[], bool] = lambda: True
@@ -72,13 +74,30 @@ class HotPath:
         content_type = _TYPES.get(headers.get(b"content-type", b""))
         if content_type is None:
             return None
+        # who finds no room is told so by the application
+        if self._admission.full or not self._admission.enter():
+            return None
+        try:
+            return await self._admitted(loaded, loaded.plan, headers, content_type, receive, seen)
+        finally:
+            self._admission.leave()
+
+    async def _admitted(
+        self,
+        loaded: LoadedVersion,
+        plan: Plan,
+        headers: dict[bytes, bytes],
+        content_type: str,
+        receive: Receive,
+        seen: list[Message],
+    ) -> ASGIApp | None:
         body = await _read(receive, self._limit, seen)
         if body is None:
             return None
         id_ = request_id(headers.get(b"x-request-id", b"").decode("latin-1") or None)
         began = time.perf_counter()
         try:
-            answer = await self._answer(loaded, loaded.plan, body, content_type, id_, began)
+            answer = await self._answer(loaded, plan, body, content_type, id_, began)
         except TimeoutError:
             late = Scored(too_late(self._timeout_s), loaded)
             asked = ScoringRequest(id_, loaded.model, None, body, content_type)
@@ -102,7 +121,8 @@ class HotPath:
         loop = asyncio.get_running_loop()
         small = len(body) <= INLINE_BYTES
         rows = plan.rows(body) if small else await self._batcher.on_thread(plan.rows, body)
-        if rows is None:
+        # too many rows, the application refuses
+        if rows is None or len(rows) > self._max_rows:
             return None
         one = Waiting(id_, body, content_type, rows, began, loop.create_future())
         if not small:

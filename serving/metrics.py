@@ -42,6 +42,7 @@ class Metrics:
     serving: Gauge = field(init=False)
     spool_records: Counter = field(init=False)
     spool_lost: Counter = field(init=False)
+    turned_away: Counter = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the metrics in the registry."""
@@ -70,6 +71,7 @@ class Metrics:
             "serving": gauge("version_info", "Processes that answer with this version", "model", "version"),
             "spool_records": counter("spool_records", "Predictions written to the spool", "model"),
             "spool_lost": counter("spool_lost_records", "Predictions that could not be written to the spool", "model"),
+            "turned_away": counter("turned_away_requests", "Requests that a bound ended before scoring", "reason"),
         }
         for name, metric in made.items():
             object.__setattr__(self, name, metric)

@@ -7,6 +7,7 @@ from threading import Event
 
 from mlflow_ext.config import Settings
 from mlflow_ext.store.feedback import Feedback
+from serving.admission import Admission
 from serving.authority import Authority
 from serving.batcher import Batcher
 from serving.metrics import Metrics
@@ -21,6 +22,7 @@ class Parts:
     Attributes:
         settings: The settings.
         authority: Says who may ask.
+        admission: Says whether there is room for one more.
         pool: What is loaded.
         scorer: Answers scoring requests.
         batcher: Answers those that a plan understands.
@@ -33,6 +35,7 @@ class Parts:
 
     settings: Settings
     authority: Authority
+    admission: Admission
     pool: Pool
     scorer: Scorer
     batcher: Batcher

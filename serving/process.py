@@ -29,8 +29,10 @@ from mlflow_ext.store.pins import SqlPins
 from mlflow_ext.store.pointers import SqlPointers
 from mlflow_ext.store.registry_view import SqlRegistryView
 from mlflow_ext.store.replicas import Replicas
+from serving.admission import Admission
 from serving.app import create_app
 from serving.batcher import Batcher
+from serving.connection import bounded
 from serving.heartbeat import Heartbeat, state_of
 from serving.hot_path import HotPath
 from serving.loader import Loader, prepare
@@ -45,8 +47,6 @@ from serving.watcher import Watcher
 
 logger = logging.getLogger(__name__)
 
-SCORING_THREADS = 8
-"""Requests that are computed at the same time; more wait. Beyond a few per core threads only take turns."""
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 READY_WITHIN_S = 60.0
 """How long a restarted process lets requests wait in the socket's queue until its models are loaded."""
@@ -85,7 +85,7 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
         metrics, pool = Metrics(), Pool()
         log = PredictionLog(SpoolWriter(settings.spool_dir), metrics)
         stack.callback(log.close)
-        threads = ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score")
+        threads = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="score")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         waiting = ThreadPoolExecutor(4, thread_name_prefix="wait")
         stack.callback(waiting.shutdown, wait=False, cancel_futures=True)
@@ -116,6 +116,7 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
             settings=settings,
             authority=authority,
             batcher=Batcher(log, metrics, threads),
+            admission=Admission(settings.scoring_threads + settings.max_queued_requests, metrics),
             pool=pool,
             scorer=Scorer(pool, log, metrics, threads, settings.request_timeout_s),
             metrics=metrics,
@@ -148,7 +149,7 @@ def run(settings: Settings, fd: int, rehearsal: Path, *, restarted: bool) -> Non
         config = uvicorn.Config(
             hot,
             loop="uvloop",
-            http="httptools",
+            http=bounded(settings, parts.metrics),
             ws="none",
             log_config=None,
             access_log=False,

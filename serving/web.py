@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -10,9 +10,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlflow_ext.errors import MlflowExtError
+from serving.admission import RETRY_AFTER_S as RETRY_ADMISSION_S
+from serving.admission import Admission
 from serving.codecs.answer import Answer, error, error_body
 from serving.compression import decompress
 from serving.openinference import inference
@@ -23,6 +26,8 @@ from serving.request_id import request_id
 logger = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Request-Id"
+SCORING = ("/invocations", "/infer")
+"""How the paths of scoring requests end."""
 
 
 class RequestIds:
@@ -51,6 +56,8 @@ class RequestIds:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            logger.info("event=client_gone request_id=%s path=%r", id_, scope["path"])
         # the last resort: whatever went wrong is logged with the id, and the client gets the id and no details
         except Exception:
             logger.exception("event=request_failed request_id=%s path=%r", id_, scope["path"])
@@ -58,6 +65,34 @@ class RequestIds:
                 raise
             failed = error(500, "INTERNAL_ERROR", "The request failed unexpectedly; its id is in the service's log.")
             await response(failed, id_, path=scope["path"])(scope, receive, send_with_id)
+
+
+class Admitted:
+    """ASGI middleware: scoring requests pass through the `Admission`, or are sent away; others pass by."""
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        """Wrap an application."""
+        self._app = app
+        self._admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(SCORING):
+            await self._app(scope, receive, send)
+            return
+        if not self._admission.enter():
+            busy = error(
+                *(503, "TEMPORARILY_UNAVAILABLE"),
+                f"{self._admission.limit} requests are being answered or wait (settings scoring_threads, "
+                "max_queued_requests): try again soon.",
+            )
+            headers = {"Retry-After": str(RETRY_ADMISSION_S)}
+            await response(busy, scope["state"]["request_id"], headers, path=scope["path"])(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._admission.leave()
 
 
 def id_of(request: Request) -> str:
@@ -70,10 +105,14 @@ def response(answer: Answer, id_: str, headers: Mapping[str, str] | None = None,
     """Turn an answer into HTTP; an error in the form of the protocol that the path belongs to."""
     headers = {**answer.headers, **(headers or {})}
     if answer.status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
-    write_error = inference.error_body if path == "/v2" or path.startswith("/v2/") else error_body
-    body = answer.body if answer.error is None else write_error(answer.error, id_)
+        headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+    body = answer.body if answer.error is None else error_writer(path)(answer.error, id_)
     return Response(body, answer.status, headers, answer.media_type)
+
+
+def error_writer(path: str) -> Callable[[dict[str, Any], str], bytes]:
+    """Give the form that errors have under a path."""
+    return inference.error_body if path == "/v2" or path.startswith("/v2/") else error_body
 
 
 async def read_body(request: Request, parts: Parts) -> bytes:

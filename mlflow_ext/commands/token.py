@@ -67,7 +67,7 @@ def create(rights: tuple[str, ...], models: tuple[str, ...], expires: datetime |
     if quiet:
         click.echo(text)
         return
-    until = "until it is revoked" if made.expires_at is None else f"until {_time(made.expires_at)}"
+    until = "until it is revoked" if made.expires_at is None else f"until {_time(made.expires_at)} UTC"
     click.echo(f"token {made.id}: {_rights(made)} on {_models(made)}, {until}")
     click.echo(text)
     click.echo("It is shown this once. Send it as `Authorization: Bearer TOKEN`; our clients read MLFLOW_EXT_TOKEN.")
@@ -91,7 +91,8 @@ def list_(as_json: bool) -> None:
     from rich.text import Text
 
     table = Table()
-    for heading in ("token", "state", "rights", "models", "expires (UTC)", "made by", "note"):
+    table.add_column("token", no_wrap=True)
+    for heading in ("state", "rights", "models", "expires (UTC)", "made by", "note"):
         table.add_column(heading, overflow="fold")
     for one in found:
         state = one.state(now)
@@ -108,7 +109,7 @@ def revoke(ids: tuple[str, ...]) -> None:
     with _tokens() as tokens:
         for given in ids:
             one = tokens.revoke(token_id(given), by=local_actor(Source.CLI).name)
-            at = "" if one.revoked_at is None else f" since {_time(one.revoked_at)}"
+            at = "" if one.revoked_at is None else f" since {_time(one.revoked_at)} UTC"
             click.echo(f"token {one.id} is revoked{at}")
 
 

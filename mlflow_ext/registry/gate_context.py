@@ -5,7 +5,7 @@ What is measured before any gate is asked is in `measuring.py`.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -14,8 +14,11 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
-from mlflow_ext.gate_context import JudgedVersion, LoggedRequests
+from mlflow_ext.domain.stages import ModelVersion
+from mlflow_ext.errors import MissingEvidenceError
+from mlflow_ext.gate_context import JudgedVersion, LoggedRequests, Registered
 from mlflow_ext.registry.client import translated
+from mlflow_ext.registry.description import without_block
 
 FOLDER = "gates"
 """Where gates' pictures and tables are among a run's artifacts."""
@@ -34,6 +37,7 @@ class RunContext:
         target: Their column with the ground truth.
         model_type: What the policy says.
         find_requests: Gives what clients sent lately; raises where there is nothing.
+        version: The candidate in the registry; `None` for a model that is not registered.
         folder: Where pictures and tables are put among the run's artifacts.
     """
 
@@ -45,6 +49,7 @@ class RunContext:
     target: str
     model_type: Literal["classifier", "regressor"]
     find_requests: Callable[[], LoggedRequests]
+    version: ModelVersion | None = None
     folder: str = FOLDER
     _names: set[str] = field(default_factory=set)
 
@@ -57,6 +62,14 @@ class RunContext:
     def requests(self) -> LoggedRequests:
         """Give what clients sent lately."""
         return self.find_requests()
+
+    @cached_property
+    def registered(self) -> Registered:
+        """Read what the registry says about the candidate."""
+        if self.version is None:
+            raise MissingEvidenceError("the model being evaluated is not registered")
+        with translated():
+            return read_registered(self.client, self.version)
 
     def save_picture(self, name: str, figure: Figure) -> str:
         """Log a picture and close it."""
@@ -81,3 +94,36 @@ class RunContext:
             path = f"{self.folder}/{plain}-{number}.{ending}"
         self._names.add(path)
         return path
+
+
+def read_registered(client: MlflowClient, version: ModelVersion) -> Registered:
+    """Read version, registered model and run.
+
+    Raises:
+        MlflowException: MLflow refused, or does not answer.
+    """
+    own = client.get_model_version(version.model, str(version.version))
+    model = client.get_registered_model(version.model)
+    found = Registered(
+        model=version.model,
+        version=version.version,
+        description=without_block(own.description or ""),
+        model_description=model.description or "",
+        tags=dict(own.tags),
+        model_tags=dict(model.tags),
+    )
+    if not own.run_id:
+        return found
+    run = client.get_run(own.run_id)
+    datasets = tuple(
+        {
+            "name": used.dataset.name,
+            "digest": used.dataset.digest,
+            "source": used.dataset.source,
+            "context": next((tag.value for tag in used.tags if tag.key == "mlflow.data.context"), ""),
+        }
+        for used in (run.inputs.dataset_inputs if run.inputs else ())
+    )
+    return replace(
+        found, run_id=own.run_id, run_tags=dict(run.data.tags), run_params=dict(run.data.params), datasets=datasets
+    )

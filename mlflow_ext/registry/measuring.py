@@ -91,6 +91,7 @@ def measure(request: dict[str, Any]) -> GateReport:
                 target=policy.evaluation.target,
                 model_type=policy.evaluation.model_type,
                 find_requests=lambda: read_requests(request["requests"]),
+                version=candidate,
             )
             results = judge(policy.gates, context)
     except MlflowExtError:

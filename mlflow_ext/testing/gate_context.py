@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_ext.domain.signature import Signature
 from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
-from mlflow_ext.gate_context import LoggedRequests
+from mlflow_ext.gate_context import LoggedRequests, Registered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,6 +81,7 @@ class MemoryContext:
         target: Column with the ground truth.
         model_type: What the policy says.
         logged: What clients sent lately, or `None`.
+        entry: What the registry says about the candidate, or `None`.
         pictures: PNG by artifact path.
         tables: Rows by artifact path.
     """
@@ -92,6 +93,7 @@ class MemoryContext:
     target: str = "target"
     model_type: Literal["classifier", "regressor"] = "classifier"
     logged: LoggedRequests | None = None
+    entry: Registered | None = None
     pictures: dict[str, bytes] = field(default_factory=dict)
     tables: "dict[str, pd.DataFrame]" = field(default_factory=dict)
 
@@ -108,6 +110,13 @@ class MemoryContext:
         if self.logged is None:
             raise MissingEvidenceError("no request is logged")
         return self.logged
+
+    @property
+    def registered(self) -> Registered:
+        """Give what the registry says about the candidate."""
+        if self.entry is None:
+            raise MissingEvidenceError("the model being evaluated is not registered")
+        return self.entry
 
     def save_picture(self, name: str, figure: "Figure") -> str:
         """Keep a picture."""

@@ -8,10 +8,14 @@ import logging
 from typing import Any
 
 from mlflow.exceptions import MlflowException
-from mlflow.pyfunc.scoring_server import CONTENT_TYPES, invocations
+from mlflow.pyfunc.scoring_server import CONTENT_TYPE_JSON, CONTENT_TYPES, invocations
 
+from mlflow_ext.errors import InvalidInputError
+from serving.bounds import DEFAULT, Bounds, rows_of
 from serving.codecs.answer import Answer, error
+from serving.compression import TooLargeError
 from serving.pool import LoadedVersion, Predictor
+from serving.refusals import refusal
 
 logger = logging.getLogger(__name__)
 
@@ -22,32 +26,45 @@ _ECHOES = ("\nInput: \n",)
 class _Watched:
     """The model as `invocations` sees it; tells afterwards whether an error came before or after predicting."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, bounds: Bounds) -> None:
         self.metadata = predictor.metadata
         self.predicted = False
+        self.too_many: TooLargeError | None = None
         self._predictor = predictor
+        self._bounds = bounds
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
+        try:
+            self._bounds.check_rows(rows_of(data))
+        except TooLargeError as exc:
+            # whatever is raised in here, `invocations` takes for the model's
+            self.too_many = exc
+            raise
         predictions = self._predictor.predict(data, params=params)
         self.predicted = True
         return predictions
 
 
-def answer(loaded: LoadedVersion, body: bytes, content_type: str | None) -> Answer:
+def answer(loaded: LoadedVersion, body: bytes, content_type: str | None, bounds: Bounds = DEFAULT) -> Answer:
     """Answer one request with one version; takes as long as the model takes, so call it on a thread.
 
     Args:
         loaded: The version.
         body: Raw request body.
         content_type: The request's `Content-Type`.
+        bounds: How much it may ask.
     """
     if content_type is None:
         return error(415, "BAD_REQUEST", f"The request has no Content-Type. Send one of {CONTENT_TYPES}.")
-    model = _Watched(loaded.predictor)
+    model = _Watched(loaded.predictor, bounds)
     try:
+        if content_type.partition(";")[0].strip() == CONTENT_TYPE_JSON:
+            bounds.check_json(body)
         result = invocations(body, content_type, model, loaded.input_schema)
+    except InvalidInputError as exc:
+        return refusal(exc)
     except MlflowException as exc:
-        return refused(exc)
+        return refused(exc) if model.too_many is None else refusal(model.too_many)
     # outside of predicting, which `invocations` guards itself, MLflow's parsers let through whatever pandas, NumPy and
     # the JSON module raise on bodies that they do not expect
     except Exception as exc:

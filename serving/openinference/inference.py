@@ -10,13 +10,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import predictions_to_json
 
 from mlflow_ext.errors import InvalidInputError
+from serving.bounds import DEFAULT, Bounds
 from serving.codecs.answer import Answer, Logged, error
 from serving.codecs.mlflow_protocol import refused
-from serving.compression import compressed
+from serving.compression import TooLargeError, compressed
 from serving.openinference.messages import InferRequest, read_request, write_answer
 from serving.openinference.model_input import ModelInput, model_input, parameters_for
 from serving.openinference.model_output import output_tensors
 from serving.pool import LoadedVersion
+from serving.refusals import refusal
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +33,21 @@ class OpenInference:
     Attributes:
         header_length: Bytes of JSON at the body's beginning; `None` where all of it is JSON.
         encoding: Content encoding that the answer may have, or `None`.
+        bounds: How much the request may ask.
     """
 
     header_length: int | None = None
     encoding: str | None = None
+    bounds: Bounds = DEFAULT
 
     def __call__(self, loaded: LoadedVersion, body: bytes, content_type: str | None) -> Answer:
         """Answer one request with one version; takes as long as the model takes, so call it on a thread."""
         try:
-            request = read_request(body, self.header_length)
+            request = read_request(body, self.header_length, self.bounds)
+            self.bounds.check_rows(max(tensor.shape[0] for tensor in request.inputs))
             given = model_input(request.inputs, loaded.input_schema)
-        except InvalidInputError as exc:
-            return error(400, "INVALID_PARAMETER_VALUE", str(exc))
+        except (InvalidInputError, TooLargeError) as exc:
+            return refusal(exc)
         params = parameters_for(request.parameters, loaded.predictor.metadata.get_params_schema())
         try:
             predictions = loaded.predictor.predict(given.data, params=params)
@@ -72,7 +77,7 @@ class OpenInference:
         try:
             body, header_length = write_answer(request, loaded.model, loaded.version, outputs)
         except InvalidInputError as exc:
-            return error(400, "INVALID_PARAMETER_VALUE", str(exc))
+            return refusal(exc)
         headers = {} if header_length is None else {HEADER_LENGTH: str(header_length)}
         body, encoding = compressed(body, self.encoding)
         if encoding is not None:

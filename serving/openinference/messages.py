@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_ext.errors import InvalidInputError
+from serving.bounds import DEFAULT, Bounds
 from serving.openinference.json_data import from_json, to_json
 from serving.openinference.tensors import DTYPES, MAX_RANK, Array, Tensor, from_raw, to_raw
 
@@ -51,12 +52,13 @@ class InferRequest:
     parameters: Mapping[str, Any]
 
 
-def read_request(body: bytes, header_length: int | None) -> InferRequest:
+def read_request(body: bytes, header_length: int | None, bounds: Bounds = DEFAULT) -> InferRequest:
     """Read a request's body.
 
     Args:
         body: The body.
         header_length: Bytes of JSON at its beginning; `None` where all of it is JSON.
+        bounds: How deep the JSON may be.
 
     Raises:
         InvalidInputError: It is not a request of the protocol, or asks for an extension that there is not.
@@ -65,7 +67,9 @@ def read_request(body: bytes, header_length: int | None) -> InferRequest:
         raise InvalidInputError(
             f"Inference-Header-Content-Length is {header_length}, but the body has only {len(body)} bytes"
         )
-    document = _object(_json(body if header_length is None else body[:header_length]), "the request")
+    header = body if header_length is None else body[:header_length]
+    bounds.check_json(header)
+    document = _object(_json(header), "the request")
     parameters = _object(document.get("parameters", {}), "parameters")
     id_ = document.get("id")
     if id_ is not None and not isinstance(id_, str):

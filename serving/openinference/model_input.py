@@ -26,12 +26,10 @@ class ModelInput:
     Attributes:
         data: What `predict` takes.
         document: The same as a request of MLflow's scoring protocol, before it is written as JSON.
-        rows: Number of rows.
     """
 
     data: Any
     document: dict[str, Any]
-    rows: int
 
 
 def model_input(inputs: Sequence[Tensor], schema: Schema | None) -> ModelInput:
@@ -52,7 +50,7 @@ def model_input(inputs: Sequence[Tensor], schema: Schema | None) -> ModelInput:
         names = _column_names(specs, descriptions)
         data = _converted(matrix, descriptions[0].datatype)
         frame = pd.DataFrame(data, columns=names)
-        return ModelInput(frame, _split(names, [list(row) for row in data.tolist()]), len(frame))
+        return ModelInput(frame, _split(names, [list(row) for row in data.tolist()]))
     return _columns(inputs, specs, descriptions)
 
 
@@ -61,7 +59,7 @@ def _columns(
 ) -> ModelInput:
     required = [one.name for one, spec in zip(descriptions, specs, strict=True) if spec.required]
     given = _by_name(inputs, descriptions, required)
-    rows = _rows([given[one.name] for one in descriptions if one.name in given])
+    _check_rows([given[one.name] for one in descriptions if one.name in given])
     values: dict[Any, Any] = {}
     logged: dict[Any, list[Any]] = {}
     names = _column_names(specs, descriptions)
@@ -70,7 +68,7 @@ def _columns(
         if tensor is not None:
             values[name], logged[name] = _column(tensor, spec, one.datatype)
     document = _split(list(logged), [list(row) for row in zip(*logged.values(), strict=True)])
-    return ModelInput(pd.DataFrame(values), document, rows)
+    return ModelInput(pd.DataFrame(values), document)
 
 
 def _column(tensor: Tensor, spec: ColSpec, datatype: str) -> tuple[Any, list[Any]]:
@@ -120,11 +118,11 @@ def _tensors(
         if len(inputs) != 1:
             raise InvalidInputError(f"the model takes one input, {len(inputs)} were sent")
         array = _tensor(inputs[0], specs[0], descriptions[0])
-        return ModelInput(array, {"inputs": array.tolist()}, len(array))
+        return ModelInput(array, {"inputs": array.tolist()})
     given = _by_name(inputs, descriptions, [one.name for one in descriptions])
     arrays = {one.name: _tensor(given[one.name], spec, one) for spec, one in zip(specs, descriptions, strict=True)}
     document = {"inputs": {name: array.tolist() for name, array in arrays.items()}}
-    return ModelInput(arrays, document, max(len(array) for array in arrays.values()))
+    return ModelInput(arrays, document)
 
 
 def _tensor(tensor: Tensor, spec: TensorSpec, description: TensorDescription) -> Array:
@@ -153,14 +151,14 @@ def _as_given(inputs: Sequence[Tensor]) -> ModelInput:
     arrays = {tensor.name: _plain(tensor) for tensor in inputs}
     if len(inputs) == 1:
         array = arrays[inputs[0].name]
-        return ModelInput(array, {"inputs": array.tolist()}, len(array))
+        return ModelInput(array, {"inputs": array.tolist()})
     lengths = {len(array) for array in arrays.values()}
     if len(lengths) == 1 and all(_is_column(tensor) for tensor in inputs):
         flat = {name: array.ravel() for name, array in arrays.items()}
         data = [list(row) for row in zip(*(column.tolist() for column in flat.values()), strict=True)]
-        return ModelInput(pd.DataFrame(flat), _split(list(flat), data), lengths.pop())
+        return ModelInput(pd.DataFrame(flat), _split(list(flat), data))
     document = {"inputs": {name: array.tolist() for name, array in arrays.items()}}
-    return ModelInput(arrays, document, max(lengths))
+    return ModelInput(arrays, document)
 
 
 def _plain(tensor: Tensor) -> Array:
@@ -197,7 +195,7 @@ def _by_name(
     return given
 
 
-def _rows(columns: Sequence[Tensor]) -> int:
+def _check_rows(columns: Sequence[Tensor]) -> None:
     for tensor in columns:
         if not _is_column(tensor):
             raise InvalidInputError(
@@ -206,7 +204,6 @@ def _rows(columns: Sequence[Tensor]) -> int:
     lengths = {tensor.shape[0] for tensor in columns}
     if len(lengths) != 1:
         raise InvalidInputError(f"the inputs differ in their number of rows: {sorted(lengths)}")
-    return lengths.pop()
 
 
 def _is_column(tensor: Tensor) -> bool:

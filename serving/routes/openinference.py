@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from mlflow_ext.errors import InvalidInputError
+from serving.bounds import Bounds
 from serving.codecs.answer import error
 from serving.compression import accepted
 from serving.openinference.inference import HEADER_LENGTH, OpenInference
@@ -67,12 +68,15 @@ def routes(parts: Parts) -> APIRouter:
     """Make the routes."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
+    bounds = Bounds.of(parts.settings)
+
     def loaded(name: str, version: int | None) -> LoadedVersion:
         return parts.pool.champion(name) if version is None else parts.pool.version(name, version)
 
     async def infer(request: Request, model: str, version: int | None) -> Response:
         id_ = id_of(request)
-        codec = OpenInference(_header_length(request), accepted(request.headers.get("accept-encoding", "")))
+        encoding = accepted(request.headers.get("accept-encoding", ""))
+        codec = OpenInference(_header_length(request), encoding, bounds)
         body = await read_body(request, parts)
         content_type = request.headers.get("content-type")
         scored = await parts.scorer.score(ScoringRequest(id_, model, version, body, content_type, codec))

@@ -24,10 +24,11 @@ def health(stack: Up) -> dict[str, bool]:
 
 
 def test_it_says_where_everything_is(stack: Up) -> None:
-    """The table of addresses is printed once all is ready, and what it names answers."""
+    """The table of addresses, and of who may ask, is printed once all is ready, and what it names answers."""
     assert "ready in" in stack.output
     assert stack.mlflow_url in stack.output
     assert stack.serving_url in stack.output
+    assert "anyone who reaches it (auth: none" in " ".join(stack.output.replace("│", " ").split())
     assert httpx.get(f"{stack.mlflow_url}/health").status_code == 200
     assert httpx.get(f"{stack.serving_url}/readyz").status_code == 200
 

@@ -1,7 +1,7 @@
 """The `GateContext` port: what a gate sees of a real model on MLflow is what it sees of the twin."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from sklearn.linear_model import LogisticRegression
 
 from mlflow_ext.domain.signature import Column, Signature
 from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
-from mlflow_ext.gate_context import GateContext, LoggedRequests
+from mlflow_ext.gate_context import GateContext, LoggedRequests, Registered
 from mlflow_ext.registry.client import connect
+from mlflow_ext.registry.description import with_block
 from mlflow_ext.registry.gate_context import RunContext
 from mlflow_ext.registry.judged_version import LoadedVersion
 from mlflow_ext.registry.loading import open_model
@@ -33,6 +34,7 @@ class Bench:
 
     context: GateContext
     kept: Callable[[str], bytes]
+    registered: GateContext
     without_champion: GateContext
     broken_champion: GateContext
 
@@ -60,7 +62,11 @@ def twin() -> Bench:
     def kept(path: str) -> bytes:
         return context.pictures[path] if path in context.pictures else context.tables[path].to_csv(index=False).encode()
 
-    return Bench(context, kept, MemoryContext(version(2), ROWS), MemoryContext(version(2), ROWS, None, "gone"))
+    entry = Registered("gate-context", 1, "mine", "ours", {"owner": "ann"}, {"owner": "bob", "team": "red"}, "r")
+    return Bench(
+        *(context, kept, MemoryContext(version(2), ROWS, entry=entry)),
+        *(MemoryContext(version(2), ROWS), MemoryContext(version(2), ROWS, None, "gone")),
+    )
 
 
 def real(mlflow_url: str, directory: Path) -> Bench:
@@ -89,7 +95,14 @@ def real(mlflow_url: str, directory: Path) -> Bench:
         return Path(client.download_artifacts(run_id, path, str(directory))).read_bytes()
 
     production = version(1)
-    return Bench(context(lambda: production), kept, context(lambda: None), context(broken))
+    text = with_block("mine", "**Promotion 1**\n")
+    client.update_model_version("gate-context", str(registered.version), text)
+    client.update_registered_model("gate-context", "ours")
+    client.set_model_version_tag("gate-context", str(registered.version), "owner", "ann")
+    for key, value in {"owner": "bob", "team": "red"}.items():
+        client.set_registered_model_tag("gate-context", key, value)
+    of_registry = replace(context(lambda: None), version=registered)
+    return Bench(context(lambda: production), kept, of_registry, context(lambda: None), context(broken))
 
 
 @pytest.fixture(params=["twin", "mlflow"])
@@ -139,6 +152,16 @@ def test_without_logged_requests_it_says_so(bench: Bench) -> None:
     """There is nothing to replay."""
     with pytest.raises(MissingEvidenceError, match="no request is logged"):
         _ = bench.context.requests
+
+
+def test_what_the_registry_says(bench: Bench) -> None:
+    """The version's own words come before the model's, and our block is not its author's text."""
+    found = bench.registered.registered
+    assert (found.model, found.description, found.model_description) == ("gate-context", "mine", "ours")
+    assert (found.tag("owner"), found.tag("team"), found.tag("none")) == ("ann", "red", "")
+    assert found.run_id
+    with pytest.raises(MissingEvidenceError, match="not registered"):
+        _ = bench.context.registered
 
 
 def test_evidence_is_kept_under_names_of_its_own(bench: Bench) -> None:

@@ -18,9 +18,11 @@ from mlflow_ext.config import Settings
 from mlflow_ext.spool import PredictionRecord, SpoolWriter, read_spool, spool_files
 from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.feedback import Feedback
+from serving.admission import Admission
 from serving.app import create_app
 from serving.authority import Authority
 from serving.batcher import Batcher
+from serving.connection import bounded
 from serving.hot_path import HotPath
 from serving.metrics import Metrics
 from serving.parts import Parts
@@ -69,13 +71,14 @@ def loaded(model: str, version: int, predict: Callable[[Any], Any] = sums) -> Lo
 
 
 @contextlib.contextmanager
-def served(application: ASGIApp, *, keep_alive: bool = True) -> Iterator[httpx.Client]:
+def served(application: ASGIApp, http: Any = "httptools", *, keep_alive: bool = True) -> Iterator[httpx.Client]:
     """Run an application on a real web server in a thread; gives a client, with lasting connections or without."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(
             application,
             loop="uvloop",
-            http="httptools",
+            http=http,
+            ws="none",
             log_config=None,
             lifespan="off",
             # a busy machine may keep a client waiting for seconds between two requests on one connection
@@ -126,10 +129,11 @@ def app(
         pool.swap(version, 1)
     log = PredictionLog(SpoolWriter(configured.spool_dir), metrics)
     engine = make_engine(NOWHERE)
-    with ThreadPoolExecutor(4) as threads:
+    with ThreadPoolExecutor(configured.scoring_threads) as threads:
         parts = Parts(
             settings=configured,
             authority=authority or Authority(open_to_all=True),
+            admission=Admission(configured.scoring_threads + configured.max_queued_requests, metrics),
             pool=pool,
             scorer=Scorer(pool, log, metrics, threads, configured.request_timeout_s),
             batcher=Batcher(log, metrics, threads),
@@ -138,7 +142,7 @@ def app(
             threads=threads,
             is_ready=lambda: True,
         )
-        with served(HotPath(create_app(parts), parts)) as client:
+        with served(HotPath(create_app(parts), parts), bounded(configured, metrics)) as client:
             yield App(client, parts, configured.spool_dir)
     log.close()
     engine.dispose()

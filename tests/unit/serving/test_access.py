@@ -233,6 +233,27 @@ def test_a_route_that_was_forgotten_is_closed_to_all(scoring: App) -> None:
     assert (reached, set(statuses)) == ([], {404})
 
 
+def test_nobody_gets_a_websocket_and_start_and_stop_pass(scoring: App) -> None:
+    """What is no HTTP request is closed at once, but for the server's own words with the application."""
+    passed: list[Scope] = []
+    sent: list[Message] = []
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(scope)
+
+    async def nothing() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def note(message: Message) -> None:
+        sent.append(message)
+
+    access = Access(inner, Authority(open_to_all=True), None, scoring.parts.metrics)
+    asyncio.run(access({"type": "websocket", "path": "/livez", "headers": []}, nothing, note))
+    assert (passed, sent) == ([], [{"type": "websocket.close", "code": 1008}])
+    asyncio.run(access({"type": "lifespan"}, nothing, note))
+    assert passed == [{"type": "lifespan"}]
+
+
 WORDS = ("v2", "openapi.json", "ready", "infer", "models", "invocations", "versions", "1", "feedback", "docs", "sum")
 PARTS = ("/", *WORDS, "\n", "é", "..", "%2F", "")
 
