@@ -16,7 +16,7 @@ from mlflow_ext.domain.tokens import TOKEN_PATTERN, Right, Token, token_digest
 REMEMBERED = 4096
 """Header values whose token is remembered; only good ones are, so strangers cannot fill this."""
 _NO_DIGEST = bytes(32)
-_HEADER = re.compile(rb"(?i:bearer) +(%s) *" % TOKEN_PATTERN.encode())
+_HEADER = re.compile(rb"(?i:bearer) {1,9}(%s) {0,9}" % TOKEN_PATTERN.encode())
 _EVERYTHING = frozenset(right.value for right in Right)
 _REALM = 'Bearer realm="mlflow-ext"'
 

@@ -148,7 +148,10 @@ def test_memory_is_bounded() -> None:
     authority = knowing(GOOD)
     for number in range(2 * REMEMBERED):
         authority.check(bearer(TEXT[:-8] + f"{number:08d}"), "score", None)
-        authority.check(b"Bearer" + b" " * (1 + number % 5000) + TEXT.encode(), "score", None)
+        scheme = bytes(letter ^ (32 if number >> place & 1 else 0) for place, letter in enumerate(b"bearer"))
+        blanks, trailing = b" " * (1 + number // 64 % 9), b" " * (number // 576 % 10)
+        spelled = authority.check(scheme + blanks + TEXT.encode() + trailing, "score", None)
+        assert isinstance(spelled, Caller)
     snapshot = authority._snapshot
     assert snapshot is not None
     assert len(snapshot.seen) <= REMEMBERED
