@@ -51,7 +51,6 @@ ROUTES: Mapping[str, Mapping[str, Needs]] = {
     "/models/{name}": {"GET": _READ},
     "/models/{name}/openapi.json": {"GET": _READ},
     "/models/{name}/versions/{version}/openapi.json": {"GET": _READ},
-    "/models/{name}/docs": {"GET": _READ},
     "/v2/models/{name}/infer": {"POST": _SCORE},
     "/v2/models/{name}/versions/{version}/infer": {"POST": _SCORE},
     "/v2/models/{name}": {"GET": _READ},
@@ -73,6 +72,7 @@ ROUTES: Mapping[str, Mapping[str, Needs]] = {
     "/metrics": {"GET": Needs(Right.READ)},
     # the same for every installation, without a word about its models; browsers cannot send a token with a page
     "/docs": {"GET": _OPEN},
+    "/models/{name}/docs": {"GET": _OPEN},
     "/docs/oauth2-redirect": {"GET": _OPEN},
     "/openapi.json": {"GET": _OPEN, "HEAD": _OPEN},
     "/static-offline-docs/{path:path}": {"GET": _OPEN, "HEAD": _OPEN},

@@ -1,23 +1,19 @@
 """What is served, and outcomes sent back."""
 
 import asyncio
-from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 
 from mlflow_ext.errors import NotFoundError
 from serving.feedback import parse
 from serving.model_api import describe_api, paths_of
+from serving.model_page import page_of
 from serving.parts import Parts
-from serving.pool import LoadedVersion
 from serving.routes.scoring import Name, Version
 from serving.web import read_body
 
-STATIC = "/static-offline-docs"
-"""Where `fastapi_offline` serves Swagger UI's files."""
 _OUTCOME = {
     "type": "object",
     "required": ["request_id", "value"],
@@ -73,7 +69,7 @@ def routes(parts: Parts) -> APIRouter:
     @router.get("/models/{name}/docs", include_in_schema=False)
     async def docs(request: Request, name: Name) -> HTMLResponse:
         """Show the OpenAPI document of the version in Production, to be tried out."""
-        return _page(request, parts.pool.champion(name))
+        return page_of(name, request.scope.get("root_path", ""))
 
     @router.post("/models/{name}/feedback", openapi_extra=_DOCUMENTED)
     async def feedback(request: Request, name: Name) -> dict[str, int]:
@@ -83,15 +79,3 @@ def routes(parts: Parts) -> APIRouter:
         return {"stored": await loop.run_in_executor(parts.threads, parts.feedback.add, known(name), rows)}
 
     return router
-
-
-def _page(request: Request, loaded: LoadedVersion) -> HTMLResponse:
-    root = request.scope.get("root_path", "")
-    return get_swagger_ui_html(
-        openapi_url=f"{root}{paths_of(loaded.model)[0]}/openapi.json",
-        # FastAPI writes it into the page as it is
-        title=escape(loaded.model),
-        swagger_js_url=f"{root}{STATIC}/swagger-ui-bundle.js",
-        swagger_css_url=f"{root}{STATIC}/swagger-ui.css",
-        swagger_favicon_url=f"{root}{STATIC}/favicon.png",
-    )

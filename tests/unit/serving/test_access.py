@@ -30,7 +30,7 @@ EXPECTED: dict[str, tuple[str, Right | None]] = {
     "GET /models/{name}": ("model", Right.READ),
     "GET /models/{name}/openapi.json": ("model", Right.READ),
     "GET /models/{name}/versions/{version}/openapi.json": ("model", Right.READ),
-    "GET /models/{name}/docs": ("model", Right.READ),
+    "GET /models/{name}/docs": ("nothing", OPEN),
     "POST /v2/models/{name}/infer": ("model", Right.SCORE),
     "POST /v2/models/{name}/versions/{version}/infer": ("model", Right.SCORE),
     "GET /v2/models/{name}": ("model", Right.READ),

@@ -147,9 +147,14 @@ def test_odd_names(scoring: App, tmp_path_factory: pytest.TempPathFactory) -> No
         assert "'x'" not in page
 
 
-@pytest.mark.parametrize(
-    "path", ["/models/nobody/openapi.json", "/models/nobody/docs", "/models/none/versions/2/openapi.json"]
-)
+def test_the_page_does_not_tell_whether_there_is_such_a_model(scoring: App) -> None:
+    """It is open to all, so it is the same for a model that is served and for one that is not, but for the name."""
+    known, unknown = (scoring.client.get(f"/models/{name}/docs") for name in ("numbers", "nobody"))
+    assert (known.status_code, unknown.status_code) == (200, 200)
+    assert known.text.replace("numbers", "nobody") == unknown.text
+
+
+@pytest.mark.parametrize("path", ["/models/nobody/openapi.json", "/models/none/versions/2/openapi.json"])
 def test_of_nothing(scoring: App, path: str) -> None:
     """What is not served has no document."""
     answer = scoring.client.get(path)
