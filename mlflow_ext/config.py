@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from mlflow_ext.domain.guard import GuardMode
 from mlflow_ext.errors import InvalidSettingsError
 from mlflow_ext.policy import ModelPolicy, merge
 
@@ -150,6 +151,11 @@ class Settings(BaseModel):
     def policy(self, model: str) -> ModelPolicy:
         """Give the policy of a model; the defaults where it has none of its own."""
         return self.models.get(model, self.defaults)
+
+    def guard_modes(self) -> tuple[GuardMode, dict[str, GuardMode]]:
+        """Give the guard's mode of models without a policy, and of those with one."""
+        modes = {model: GuardMode(policy.governance.guard) for model, policy in self.models.items()}
+        return GuardMode(self.defaults.governance.guard), modes
 
     def require_database_url(self) -> str:
         """Give the database URL with its password.

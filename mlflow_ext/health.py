@@ -62,12 +62,13 @@ def check_database(database_url: str) -> Health:
 def check_triggers(database_url: str) -> Health:
     """Look whether registry changes are announced at once; without triggers polling carries them, more slowly."""
     from mlflow_ext.store.engine import make_engine, translated
+    from mlflow_ext.store.guard_functions import guard_holds
     from mlflow_ext.store.triggers import triggers_installed
 
     engine = make_engine(database_url, name="mlflow-ext health", pool_size=1)
     try:
         with translated(), engine.connect() as connection:
-            installed = triggers_installed(connection)
+            installed, guarded = triggers_installed(connection), guard_holds(connection)
     except UnavailableError as exc:
         return Health("triggers", ok=False, detail=str(exc))
     finally:
@@ -75,6 +76,10 @@ def check_triggers(database_url: str) -> Health:
     if not installed:
         return Health(
             "triggers", ok=False, detail="not installed, changes are found by polling: `mlflow-ext db upgrade`"
+        )
+    if not guarded:
+        return Health(
+            "triggers", ok=False, detail="models are guarded, the guard's are missing: `mlflow-ext db upgrade`"
         )
     return Health("triggers", ok=True, detail="installed")
 

@@ -15,8 +15,8 @@ from mlflow_ext.domain.actors import user_name
 from mlflow_ext.domain.promotion import Promotion
 from mlflow_ext.domain.replicas import Role
 from mlflow_ext.domain.stages import Stage
-from mlflow_ext.errors import NotFoundError
-from mlflow_ext.lifecycle.request_promotion import request_promotion
+from mlflow_ext.errors import InvalidInputError, NotFoundError
+from mlflow_ext.lifecycle.request_promotion import override_promotion, request_promotion
 from mlflow_ext.lifecycle.roll_back import roll_back
 from mlflow_ext.ports import Promotions
 
@@ -28,7 +28,13 @@ NO_WORKER = (
 
 
 def promote(
-    model: str, version: int, *, dry_run: bool = False, wait: bool = True, timeout_s: float = 600.0
+    model: str,
+    version: int,
+    *,
+    dry_run: bool = False,
+    override_reason: str | None = None,
+    wait: bool = True,
+    timeout_s: float = 600.0,
 ) -> PromotionAnswer:
     """Ask for a promotion: the gates judge the version, and when they pass it goes to Production.
 
@@ -36,16 +42,18 @@ def promote(
         model: Registered model.
         version: Its version.
         dry_run: Compute and record the gates, change nothing.
+        override_reason: Why the version goes to Production whatever its gates say; recorded with your name.
         wait: Return when it has ended or waits for a person, not at once.
         timeout_s: Wait at most so many seconds; the promotion itself goes on.
 
     Raises:
         NotFoundError: There is no such version.
         ConflictError: It is in Production already, or has an open promotion of the other kind.
+        InvalidInputError: An override without a reason, or of a dry run.
         UnavailableError: The database does not answer.
     """
     with services(name="mlflow-ext promote") as parts:
-        promotion = ask(parts, model, version, source="api", dry_run=dry_run)
+        promotion = ask(parts, model, version, source="api", dry_run=dry_run, override_reason=override_reason)
         if not worker_alive(parts):
             warnings.warn(NO_WORKER, RuntimeWarning, stacklevel=2)
         if wait:
@@ -103,9 +111,30 @@ def rollback(model: str) -> RollbackAnswer:
         return RollbackAnswer(done.model, done.from_version, done.to_version)
 
 
-def ask(parts: Services, model: str, version: int, *, source: str, dry_run: bool) -> Promotion:
-    """Open a promotion in the name of whoever runs this process."""
+def ask(
+    parts: Services,
+    model: str,
+    version: int,
+    *,
+    source: str,
+    dry_run: bool = False,
+    override_reason: str | None = None,
+) -> Promotion:
+    """Open a promotion, or override its gates, in the name of whoever runs this process."""
     found = lifecycle(parts)
+    if override_reason is not None:
+        if dry_run:
+            raise InvalidInputError("a dry run changes nothing, so there is nothing to override")
+        return override_promotion(
+            model,
+            version,
+            found.view,
+            found.promotions,
+            source=source,
+            cause=f"{source}:{uuid.uuid4().hex}",
+            requested_by=user_name(),
+            reason=override_reason,
+        )
     return request_promotion(
         model,
         version,

@@ -190,9 +190,9 @@ class Promotions(Protocol):
         Args:
             promotion: As it was read; the write is fenced by its state and attempt.
             event: What happened.
-            note: Why, in one sentence; becomes the promotion's reason when the promotion ends or waits.
-            values: Columns to set with it: `report`, `champion_version`, `policy_hash`, `run_id`, `registry_at`; `pin`,
-                a `Manifest`, is kept as the version's pin in the same transaction.
+            note: Why, in one sentence; becomes the promotion's reason when it ends, waits or is overridden.
+            values: Columns to set with it: `report`, `champion_version`, `policy_hash`, `run_id`, `registry_at`,
+                `override_reason`; `pin`, a `Manifest`, is kept as the version's pin in the same transaction.
 
         Raises:
             IllegalTransitionError: The state does not allow it.

@@ -25,6 +25,7 @@ from mlflow_ext.registry.client import connect
 from mlflow_ext.registry.evaluator import ProcessEvaluator
 from mlflow_ext.registry.pinning import StoredFiles
 from mlflow_ext.registry.results import MlflowResults
+from mlflow_ext.store.guard import Guard
 from mlflow_ext.store.logged_requests import SegmentRequests
 from mlflow_ext.store.notifications import PgNotifications
 from mlflow_ext.store.pins import SqlPins
@@ -42,14 +43,22 @@ _LOOK_FOR_SIGNALS_S = 0.1
 class Worker:
     """One worker process's loops; `stop` ends them."""
 
-    def __init__(self, parts: Lifecycle, promoter: Promoter, notifications: Notifications, settings: Settings) -> None:
-        """Take the adapters, the use case, the wake-up calls and the settings."""
+    def __init__(
+        self,
+        parts: Lifecycle,
+        promoter: Promoter,
+        notifications: Notifications,
+        settings: Settings,
+        guard: Guard | None = None,
+    ) -> None:
+        """Take the adapters, the use case, the wake-up calls, the settings, and the guard that hears the policies."""
         self.stopping = threading.Event()
         self.working_on: int | None = None
         self._parts = parts
         self._promoter = promoter
         self._notifications = notifications
         self._settings = settings
+        self._guard = guard
         self._work = threading.Event()
         self._retry_s = _FIRST_RETRY_S
 
@@ -66,6 +75,7 @@ class Worker:
                 if self.stopping.is_set():
                     return
                 try:
+                    self._declare_guard()
                     for name in [model] if model else self._parts.view.models():
                         self._look(name)
                     self._retry_s = _FIRST_RETRY_S
@@ -85,6 +95,12 @@ class Worker:
             except UnavailableError as exc:
                 _log.warning("claim_failed reason=%r", str(exc))
             self._work.wait(poll_s)
+
+    def _declare_guard(self) -> None:
+        """Let the policies' guard modes hold, once: whoever starts last has the newest policies."""
+        if self._guard is not None:
+            self._guard.set_modes(*self._settings.guard_modes())
+            self._guard = None
 
     def _look(self, model: str) -> None:
         parts = self._parts
@@ -145,7 +161,7 @@ def run(settings: Settings) -> None:
             flipped=parts.settle,
             verify=StoredFiles(client, pins).verify,
         )
-        worker = Worker(parts, promoter, notifications, settings)
+        worker = Worker(parts, promoter, notifications, settings, Guard(found.engine))
         failures = _run_threads(
             worker, [worker.follow, worker.work, lambda: _tell_alive(Replicas(found.engine), name, worker)]
         )

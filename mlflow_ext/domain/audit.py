@@ -25,6 +25,9 @@ class AuditAction(StrEnum):
     ALIAS_REMOVED = "alias:removed"
     TAG_SET = "tag:set"
     TAG_REMOVED = "tag:removed"
+    GUARD_MODE = "guard:mode"
+    GUARD_WARNED = "guard:warned"
+    GUARD_REFUSED = "guard:refused"
 
 
 def promotion_action(event: str) -> str:

@@ -72,12 +72,11 @@ def marks_of(entries: Iterable[AuditEntry]) -> Marks:
     """Replay a chain's entries, oldest first."""
     marks = Marks()
     for entry in entries:
-        kind = _KINDS.get(AuditAction(entry.action)) if entry.action in _ACTIONS else None
         if entry.version is None:
             continue
         if entry.action == AuditAction.VERSION_DELETED:
             marks.stages.pop(entry.version, None)
-        elif entry.action == AuditAction.TRAIL_OPENED or kind in {RegistryEventKind.STAGE, RegistryEventKind.VERSION}:
+        elif entry.action in _SETS_STAGE:
             marks.stages[entry.version] = entry.after or Stage.NONE
         elif entry.action == AuditAction.ALIAS_SET:
             marks.aliases[_key(entry)] = entry.version
@@ -143,7 +142,7 @@ def _says(entry: AuditEntry) -> tuple[bool, bool]:
         return STAGE_OF_ALIAS.get(_key(entry)) is Stage.PRODUCTION, False
     if entry.action == AuditAction.ALIAS_REMOVED:
         return False, STAGE_OF_ALIAS.get(_key(entry)) is Stage.PRODUCTION
-    if entry.action in _ACTIONS:
+    if entry.action in _MOVES or entry.action == AuditAction.TRAIL_OPENED:
         to, gone = Stage.parse(entry.after) is Stage.PRODUCTION, Stage.parse(entry.before) is Stage.PRODUCTION
         return to, gone and not to
     return False, False
@@ -162,7 +161,7 @@ def _steps(version: int | None, entries: Sequence[AuditEntry], brought: AuditEnt
 
 
 def _move(entry: AuditEntry) -> RegistryEvent | None:
-    if entry.action not in _ACTIONS or AuditAction(entry.action) not in _KINDS:
+    if entry.action not in _MOVES:
         return None
     details = _details(entry)
     return RegistryEvent(
@@ -191,4 +190,5 @@ def _version(number: int | None) -> str:
     return "no version" if number is None else f"version {number}"
 
 
-_ACTIONS = frozenset(action.value for action in AuditAction)
+_MOVES = frozenset(action.value for action in _KINDS)
+_SETS_STAGE = frozenset({AuditAction.TRAIL_OPENED, AuditAction.VERSION_REGISTERED, AuditAction.VERSION_STAGE})

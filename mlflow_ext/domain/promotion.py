@@ -43,6 +43,7 @@ class PromotionEvent(StrEnum):
     DRY_RUN_ENDED = "dry_run_ended"
     APPROVED = "approved"
     REFUSED = "refused"
+    OVERRIDE = "override"
     PUBLISHED = "published"
     ABORT = "abort"
     FAIL = "fail"
@@ -59,6 +60,9 @@ OPEN_STATES = frozenset(
     }
 )
 
+OVERRIDABLE = OPEN_STATES - {PromotionState.ROLLING_OUT}
+"""Where a person may still say that the version goes to Production whatever its gates say."""
+
 TRANSITIONS: dict[tuple[PromotionState, PromotionEvent], PromotionState] = {
     (PromotionState.REQUESTED, PromotionEvent.CLAIM): PromotionState.EVALUATING,
     # a worker died while it evaluated: the next one claims again, and the gates are computed afresh
@@ -74,6 +78,7 @@ TRANSITIONS: dict[tuple[PromotionState, PromotionEvent], PromotionState] = {
     (PromotionState.ROLLING_OUT, PromotionEvent.PUBLISHED): PromotionState.PROMOTED,
     (PromotionState.ROLLING_OUT, PromotionEvent.ABORT): PromotionState.ABORTED,
     (PromotionState.PROMOTED, PromotionEvent.ROLL_BACK): PromotionState.ROLLED_BACK,
+    **{(state, PromotionEvent.OVERRIDE): PromotionState.ROLLING_OUT for state in OVERRIDABLE},
     **{(state, PromotionEvent.FAIL): PromotionState.FAILED for state in OPEN_STATES},
     **{(state, PromotionEvent.SUPERSEDE): PromotionState.SUPERSEDED for state in OPEN_STATES},
 }
@@ -107,7 +112,10 @@ def conclusion(verdict: Verdict, *, dry_run: bool) -> PromotionEvent:
 NEXT_STEPS = {
     PromotionState.REQUESTED: "a promotion worker takes it",
     PromotionState.EVALUATING: "the gates are being computed",
-    PromotionState.AWAITING_APPROVAL: "a person moves the version to Production, or out of Staging",
+    PromotionState.AWAITING_APPROVAL: (
+        "a person moves the version to Production, or out of Staging; where the model is guarded, "
+        "`mlflow-ext promote {model} {version} --override --reason ...` sends it to Production"
+    ),
     PromotionState.ROLLING_OUT: "the version is being moved to Production",
     PromotionState.PROMOTED: "none; `mlflow-ext rollback {model}` would take it back",
     PromotionState.EVALUATED: "none, it was a dry run; `mlflow-ext promote {model} {version}` promotes",
@@ -142,6 +150,7 @@ class Promotion:
         updated_at: When its state last changed.
         registry_at: MLflow's own time of the version's last change when the promotion ended; shows a later change
             where no triggers are installed.
+        override_reason: Why a person sent it past its gates; empty when nobody did.
         workspace: MLflow workspace.
     """
 
@@ -161,6 +170,7 @@ class Promotion:
     created_at: datetime | None = None
     updated_at: datetime | None = None
     registry_at: datetime | None = None
+    override_reason: str = ""
     workspace: str = "default"
 
     @property

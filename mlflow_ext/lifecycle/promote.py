@@ -14,7 +14,7 @@ from mlflow_ext.domain.gates import GateReport, Verdict
 from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState, conclusion
 from mlflow_ext.domain.stages import ModelVersion, Stage
-from mlflow_ext.domain.staging import ROLLED_BACK_TAG, overtaken
+from mlflow_ext.domain.staging import OVERRIDE_TAG, ROLLED_BACK_TAG, overtaken
 from mlflow_ext.errors import (
     ConflictError,
     EvaluationCrashedError,
@@ -166,6 +166,9 @@ class Promoter:
                 return self._fail(promotion, str(exc), GateReport.from_dict(promotion.report or {"results": []}))
             except NotFoundError:
                 return self._supersede(promotion, overtaken(promotion, None, ()) or "")
+        if promotion.override_reason:
+            said = f"{promotion.reason} (promotion {promotion.id})"
+            self.registry.set_tags(promotion.model, promotion.version, {OVERRIDE_TAG: said})
         if ROLLED_BACK_TAG in version.tags:
             self.registry.delete_tag(promotion.model, promotion.version, ROLLED_BACK_TAG)
         try:
@@ -176,7 +179,8 @@ class Promoter:
         published = self.promotions.record(
             promotion,
             PromotionEvent.PUBLISHED,
-            note=f"version {promotion.version} is in Production",
+            note=f"version {promotion.version} is in Production"
+            + (f", {promotion.reason}" if promotion.override_reason else ""),
             values={"registry_at": self._registry_at(promotion)},
         )
         _log.info("promoted model=%s version=%s promotion=%s", promotion.model, promotion.version, promotion.id)

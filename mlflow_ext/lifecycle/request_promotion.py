@@ -1,9 +1,11 @@
 """Ask for a promotion by command or from Python. Those that marks ask for are opened in `open_promotions.py`."""
 
-from mlflow_ext.domain.promotion import Promotion
+from mlflow_ext.domain.promotion import OVERRIDABLE, Promotion, PromotionEvent
 from mlflow_ext.domain.stages import Stage
-from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
+from mlflow_ext.errors import ConflictError, InvalidInputError, NotFoundError, PromotionInProgressError
 from mlflow_ext.ports import Promotions, RegistryView
+
+_TRIES = 5
 
 
 def request_promotion(
@@ -51,3 +53,58 @@ def request_promotion(
         if is_open and is_open[0].dry_run == dry_run:
             return is_open[0]
         raise
+
+
+def override_promotion(
+    model: str,
+    version: int,
+    view: RegistryView,
+    promotions: Promotions,
+    *,
+    source: str,
+    cause: str,
+    requested_by: str,
+    reason: str,
+) -> Promotion:
+    """Send a version to Production past its gates, in somebody's name and for a reason; both are recorded.
+
+    A promotion that is open, even one whose gates are being computed, goes on without them. Its files are still checked
+    before they are loaded.
+
+    Args:
+        model: Registered model.
+        version: Candidate.
+        view: The registry's present state.
+        promotions: The store.
+        source: `cli` or `api`.
+        cause: Idempotency key, where a promotion has to be opened for it.
+        requested_by: Who takes the responsibility.
+        reason: Why.
+
+    Raises:
+        InvalidInputError: There is no reason.
+        NotFoundError: There is no such version.
+        ConflictError: It is in Production already, or changes so fast that it could not be overridden.
+        PromotionInProgressError: It has an open dry run.
+    """
+    if not reason.strip():
+        raise InvalidInputError("an override needs a reason: say why the gates may be passed by")
+    promotion = request_promotion(
+        model, version, view, promotions, source=source, cause=cause, requested_by=requested_by
+    )
+    for left in reversed(range(_TRIES)):
+        if promotion.state not in OVERRIDABLE:
+            return promotion
+        try:
+            return promotions.record(
+                promotion,
+                PromotionEvent.OVERRIDE,
+                note=f"past its gates, by {requested_by}: {reason.strip()}",
+                values={"override_reason": reason.strip()},
+            )
+        except ConflictError:
+            # a worker claimed it, or its gates were judged, since it was read
+            if left == 0:
+                raise
+            promotion = promotions.get(promotion.id)
+    raise AssertionError("unreachable")

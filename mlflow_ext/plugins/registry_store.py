@@ -1,10 +1,13 @@
 """`mlflow.model_registry_store` for PostgreSQL: MLflow's own store, with transitions of one model serialised.
 
-Two things are different from MLflow's store, everything else is its own: there is one Production version of a model at
-most (MLflow alone left two in 85 of 100 races), and alias and tag writes that collide are tried again instead of
-answering 400. What the promotion guard refuses, and bringing marks into agreement, live elsewhere (`lifecycle/`).
+Three things are different from MLflow's store, everything else is its own: there is one Production version of a model
+at most (MLflow alone left two in 85 of 100 races), alias and tag writes that collide are tried again instead of
+answering 400, and what the guard refuses is answered with 403 and its words. What the guard refuses is decided in
+PostgreSQL (`store/guard_functions.py`); bringing marks into agreement lives in `lifecycle/`.
 """
 
+import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,13 +17,22 @@ from importlib.util import find_spec
 from typing import Any
 
 from mlflow_ext.domain.actors import ACTOR_SETTING, SOURCE_SETTING
+from mlflow_ext.domain.audit import AuditAction
 from mlflow_ext.domain.events import AGREEMENT_SETTING
+from mlflow_ext.domain.guard import REFUSED, STORE_SETTING
+from mlflow_ext.domain.stages import Stage
 from mlflow_ext.plugins.callers import caller
 from mlflow_ext.registry.agreement import HEADER, is_agreeing
+
+_log = logging.getLogger(__name__)
 
 READ_REPLICA_VARIABLE = "_MLFLOW_SERVER_READ_REPLICA_BACKEND_STORE"
 """How MLflow's server tells its stores of a read replica; `mlflow.server.constants`, which takes 2 s to import."""
 
+_NOTE_REFUSAL = f"""
+    SELECT mlflow_ext.append_audit(:workspace, :model, '{AuditAction.GUARD_REFUSED}', :version, NULL,
+                                   '{Stage.PRODUCTION}', details => CAST(:note AS jsonb))
+"""
 _LOCK_TIMEOUT_S = 20
 _TRIES = 5
 _SERIALISED: ContextVar[str | None] = ContextVar("serialised_model", default=None)
@@ -72,13 +84,47 @@ class SerialisedTransitions:
 @contextmanager
 def _locking_session(maker: Callable[..., AbstractContextManager[Any]], read_only: bool = True) -> Iterator[Any]:
     """Open a session of MLflow's; inside a transition its transaction begins with the model's lock."""
-    with maker(read_only=read_only) as session:
-        model = _SERIALISED.get()
-        if model is not None and not read_only:
-            _lock(session, model)
-        if not read_only:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with maker(read_only=read_only) as session:
+            model = _SERIALISED.get()
+            if model is not None and not read_only:
+                _lock(session, model)
+            if not read_only:
+                _say_who(session)
+            yield session
+    except MlflowException as exc:
+        refusal = _refusal(exc)
+        if refusal is None:
+            raise
+        raise _refused(maker, *refusal) from exc
+
+
+def _refusal(error: Exception) -> tuple[str, dict[str, Any]] | None:
+    """Give the guard's words and what they are about; `None` for any other error."""
+    driver: Any = getattr(error.__cause__, "orig", None)
+    if getattr(driver, "pgcode", None) != REFUSED:
+        return None
+    return driver.diag.message_primary, json.loads(driver.diag.message_detail)
+
+
+def _refused(maker: Callable[..., AbstractContextManager[Any]], words: str, about: dict[str, Any]) -> Exception:
+    """Write down that the guard refused, in a transaction of its own, and make the error that MLflow answers with."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    _log.info("guard_refused model=%s version=%s mark=%s", about["model"], about["version"], about["mark"])
+    try:
+        with maker(read_only=False) as session:
             _say_who(session)
-        yield session
+            session.execute(text(_NOTE_REFUSAL), {**about, "note": json.dumps({"note": words, "mark": about["mark"]})})
+    # the refusal stands, whether or not it could be written down
+    except (MlflowException, SQLAlchemyError) as exc:
+        _log.warning("refusal_not_audited model=%s reason=%r", about["model"], str(exc))
+    return MlflowException(words, error_code=PERMISSION_DENIED)
 
 
 def _is_agreement() -> bool:
@@ -93,7 +139,7 @@ def _say_who(session: Any) -> None:
     from sqlalchemy import text
 
     who = caller()
-    said = {ACTOR_SETTING: who.name, SOURCE_SETTING: who.source.value}
+    said = {STORE_SETTING: "on", ACTOR_SETTING: who.name, SOURCE_SETTING: who.source.value}
     if _is_agreement():
         said[AGREEMENT_SETTING] = "on"
     calls = ", ".join(f"set_config('{setting}', :v{number}, true)" for number, setting in enumerate(said))

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Text, cast, select, text
 
-from mlflow_ext.domain.actors import acting
+from mlflow_ext.domain.actors import ACTOR_SETTING, SOURCE_SETTING, acting
 from mlflow_ext.domain.audit import AuditAction, AuditEntry, AuditEvent, AuditHead, Finding, check_chain, check_expected
 from mlflow_ext.domain.audit_replay import Marks, differing, marks_of
 from mlflow_ext.domain.stages import STAGE_TAG
@@ -28,6 +28,8 @@ _APPEND = f"""
         details => CAST(:details AS jsonb))
 """
 
+_SAY_WHO = f"SELECT set_config('{ACTOR_SETTING}', :actor, true), set_config('{SOURCE_SETTING}', :source, true)"
+
 _NOT_AUDITED = f"""
     SELECT e.workspace, e.model, e.id, e.kind, e.version, e.old, e.new FROM {SCHEMA}.registry_event e
     WHERE e.id > (SELECT min(coalesce((a.details->>'last_event')::bigint, 0)) FROM {SCHEMA}.audit a
@@ -35,6 +37,11 @@ _NOT_AUDITED = f"""
       AND (e.kind <> 'tag' OR e.key = '{STAGE_TAG}')
       AND NOT EXISTS (SELECT FROM {SCHEMA}.audit a WHERE a.event_id = e.id)
     ORDER BY e.id
+"""
+
+_BEGIN = f"""
+    SELECT min(coalesce((details->>'{{}}')::bigint, 0)) FROM {SCHEMA}.audit
+    WHERE action = '{AuditAction.TRAIL_OPENED}' AND model = ''
 """
 
 _IS_OPEN = f"SELECT EXISTS (SELECT FROM {SCHEMA}.audit WHERE model = '' AND action = '{AuditAction.TRAIL_OPENED}')"
@@ -55,7 +62,10 @@ _STANDING = f"""
     ORDER BY workspace, name, version, kind
 """
 
-_LAST_EVENT = f"SELECT coalesce(max(id), 0) FROM {SCHEMA}.registry_event"
+_LAST = f"""
+    SELECT (SELECT coalesce(max(id), 0) FROM {SCHEMA}.registry_event),
+           (SELECT coalesce(max(id), 0) FROM {SCHEMA}.promotion)
+"""
 
 
 _HAS_REGISTRY = "SELECT to_regclass('model_versions') IS NOT NULL"
@@ -94,6 +104,12 @@ def append(connection: Connection, event: AuditEvent) -> int:
     return int(connection.execute(text(_APPEND), values).scalar_one())
 
 
+def say_who(connection: Connection) -> None:
+    """Tell the triggers, for this transaction, who acts: for changes that they write down themselves."""
+    who = acting()
+    connection.execute(text(_SAY_WHO), {"actor": who.name, "source": who.source.value})
+
+
 def evidence_digest(report: Any) -> str | None:
     """SHA-256 over a gates' report in canonical JSON; `None` where nothing was judged."""
     if not report:
@@ -108,8 +124,9 @@ def open_trail(connection: Connection) -> None:
     who = acting()
     if connection.execute(text(_HAS_REGISTRY)).scalar_one():
         connection.execute(text(_STANDING), {"actor": who.name, "source": who.source.value})
-    last_event = connection.execute(text(_LAST_EVENT)).scalar_one()
-    append(connection, AuditEvent("", AuditAction.TRAIL_OPENED, details={"last_event": last_event}))
+    last_event, last_promotion = connection.execute(text(_LAST)).one()
+    details = {"last_event": last_event, "last_promotion": last_promotion}
+    append(connection, AuditEvent("", AuditAction.TRAIL_OPENED, details=details))
 
 
 class SqlAudit:
@@ -185,16 +202,27 @@ def _not_audited(connection: Connection) -> Iterator[Finding]:
 
 
 def _other_evidence(connection: Connection, chains: dict[tuple[str, str], list[AuditEntry]]) -> Iterator[Finding]:
-    """Find reports of gates that are no longer those that the trail vouches for."""
-    told = {entry.promotion_id: entry for entries in chains.values() for entry in entries if entry.promotion_id}
-    query = select(promotion.c.id, promotion.c.report)
-    reports = {row.id: evidence_digest(row.report) for row in connection.execute(query)}
+    """Find promotions whose state or gates' report is not what the trail vouches for: evidence that was made up."""
+    every = sorted((entry for entries in chains.values() for entry in entries), key=lambda entry: entry.id)
+    # a renamed model's promotions go on in another chain: the newest entry counts
+    told = {entry.promotion_id: entry for entry in every if entry.promotion_id}
+    rows = {row.id: row for row in connection.execute(select(promotion).order_by(promotion.c.id))}
     for number, entry in sorted(told.items()):
-        if number not in reports:
+        if number not in rows:
             yield Finding(entry.workspace, entry.model, f"promotion {number} is gone, entry {entry.seq} tells of it")
-        elif reports[number] != entry.evidence:
+            continue
+        row = rows[number]
+        if evidence_digest(row.report) != entry.evidence:
             problem = f"the gates' report of promotion {number} is not the one that entry {entry.seq} vouches for"
             yield Finding(entry.workspace, entry.model, problem)
+        # being claimed is no step of the trail
+        if row.state != entry.after and (entry.after, row.state) != ("requested", "evaluating"):
+            problem = f"promotion {number} is {row.state}, entry {entry.seq} left it {entry.after}"
+            yield Finding(entry.workspace, entry.model, problem)
+    begin = connection.execute(text(_BEGIN.format("last_promotion"))).scalar_one()
+    for number, row in rows.items():
+        if number > (begin or 0) and number not in told:
+            yield Finding(row.workspace, row.model, f"promotion {number} ({row.state}) is not in the trail")
 
 
 def _other_marks(connection: Connection, chains: dict[tuple[str, str], list[AuditEntry]]) -> Iterator[Finding]:

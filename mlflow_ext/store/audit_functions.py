@@ -9,7 +9,8 @@ from sqlalchemy import Connection, text
 
 from mlflow_ext.domain.actors import ACTOR_SETTING, SOURCE_SETTING
 from mlflow_ext.domain.audit import GENESIS, AuditAction
-from mlflow_ext.domain.stages import STAGE_TAG
+from mlflow_ext.domain.guard import GuardMode
+from mlflow_ext.domain.stages import STAGE_TAG, Stage
 from mlflow_ext.store.tables import SCHEMA
 
 _HASH = f"""
@@ -97,6 +98,15 @@ BEGIN
         NEW.workspace, NEW.model, action, NEW.version, NEW.old, NEW.new, event_id => NEW.id,
         details => CASE WHEN NEW.key = '' THEN '{{}}'::jsonb ELSE jsonb_build_object('key', NEW.key) END
             || CASE WHEN NEW.ours THEN '{{"agreement": true}}'::jsonb ELSE '{{}}'::jsonb END);
+    IF NOT NEW.ours
+        AND (CASE WHEN NEW.kind = 'alias' THEN NEW.key = 'production' AND NEW.new IS NOT NULL
+                  ELSE {SCHEMA}.is_production(NEW.new) END)
+        AND {SCHEMA}.guard_mode(NEW.workspace, NEW.model) <> '{GuardMode.OFF}'
+        AND NOT {SCHEMA}.guard_evidence(NEW.workspace, NEW.model, NEW.version) THEN
+        PERFORM {SCHEMA}.append_audit(
+            NEW.workspace, NEW.model, '{AuditAction.GUARD_WARNED}', NEW.version, NULL, '{Stage.PRODUCTION}',
+            details => jsonb_build_object('note', 'to Production without a promotion that passed', 'event', NEW.id));
+    END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
     -- the registry event stays, so that `mlflow-ext audit verify` finds what the trail lacks

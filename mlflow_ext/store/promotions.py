@@ -20,7 +20,7 @@ from mlflow_ext.store.tables import promotion as table
 from mlflow_ext.store.triggers import CHANNEL
 
 _FIELDS = tuple(field for field in Promotion.__dataclass_fields__ if field != "state")
-_SETTABLE = frozenset({"report", "champion_version", "policy_hash", "run_id", "registry_at"})
+_SETTABLE = frozenset({"report", "champion_version", "policy_hash", "run_id", "registry_at", "override_reason"})
 _OPEN = sorted(state.value for state in OPEN_STATES)
 _EVALUABLE = (PromotionState.REQUESTED.value, PromotionState.EVALUATING.value)
 
@@ -126,7 +126,7 @@ class SqlPromotions:
         columns = dict(values or {})
         files: Manifest | None = columns.pop("pin", None)
         columns = _settable(columns)
-        if not (state.is_open and state is not PromotionState.AWAITING_APPROVAL):
+        if event is PromotionEvent.OVERRIDE or not state.is_open or state is PromotionState.AWAITING_APPROVAL:
             columns |= {"reason": note, "lease_owner": None, "lease_until": None}
         seen = and_(table.c.id == promotion.id, table.c.state == promotion.state, table.c.attempt == promotion.attempt)
         with translated(), self._engine.begin() as connection:

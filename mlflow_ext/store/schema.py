@@ -13,6 +13,7 @@ from mlflow_ext.store import token_table  # noqa: F401  (its table belongs to `m
 from mlflow_ext.store.audit import open_trail
 from mlflow_ext.store.audit_functions import install_audit
 from mlflow_ext.store.engine import translated
+from mlflow_ext.store.guard_functions import install_guard
 from mlflow_ext.store.pins import install_pin_trigger
 from mlflow_ext.store.tables import SCHEMA, metadata
 from mlflow_ext.store.triggers import install_triggers
@@ -32,6 +33,7 @@ def upgrade(engine: Engine) -> None:
         command.upgrade(_config(connection), "head")
         install_audit(connection)
         install_triggers(connection)
+        install_guard(connection)
         install_pin_trigger(connection)
         open_trail(connection)
 

@@ -125,6 +125,9 @@ promotion = Table(
     Column("policy_hash", Text),
     Column("run_id", Text),
     _at("registry_at"),
+    Column("override_reason", Text, nullable=False, server_default=""),
+    # the model was deleted: what was found of this version says nothing of another one with its number
+    _at("version_gone_at"),
     *_lease(),
     _at("created_at", now=True),
     _at("updated_at", now=True),

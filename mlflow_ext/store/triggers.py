@@ -96,7 +96,7 @@ def install_triggers(connection: Connection) -> bool:
 
 
 def triggers_installed(connection: Connection) -> bool:
-    """Tell whether every watched table has our trigger; without them polling alone carries changes."""
+    """Tell whether every watched table has our trigger for events; without them polling alone carries changes."""
     count = connection.execute(
         text(
             "SELECT count(*) FROM pg_trigger WHERE tgname = 'mlflow_ext_registry_change' AND tgenabled <> 'D' "

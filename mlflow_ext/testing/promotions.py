@@ -11,7 +11,7 @@ from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionStat
 from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
 from mlflow_ext.policy import ModelPolicy
 
-_SETTABLE = frozenset({"report", "champion_version", "policy_hash", "run_id", "registry_at"})
+_SETTABLE = frozenset({"report", "champion_version", "policy_hash", "run_id", "registry_at", "override_reason"})
 
 
 @dataclass
@@ -129,7 +129,7 @@ class MemoryPromotions:
             row = self.get(promotion.id)
             if (row.state, row.attempt) != (promotion.state, promotion.attempt):
                 raise ConflictError(f"promotion {promotion.id} was changed or taken over by somebody else")
-            if not state.is_open or state is PromotionState.AWAITING_APPROVAL:
+            if event is PromotionEvent.OVERRIDE or not state.is_open or state is PromotionState.AWAITING_APPROVAL:
                 columns["reason"] = note
                 self.shelf.leases.pop(promotion.id, None)
             if files is not None:

@@ -1,10 +1,14 @@
 """Asking for a promotion by command."""
 
+from typing import Any
+
 import pytest
 
 from mlflow_ext.domain.promotion import Promotion, PromotionState
-from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
-from mlflow_ext.lifecycle.request_promotion import request_promotion
+from mlflow_ext.domain.stages import Stage
+from mlflow_ext.domain.staging import OVERRIDE_TAG
+from mlflow_ext.errors import ConflictError, InvalidInputError, NotFoundError, PromotionInProgressError
+from mlflow_ext.lifecycle.request_promotion import override_promotion, request_promotion
 from tests.unit.lifecycle.world import World
 
 
@@ -25,3 +29,54 @@ def test_asking_by_command(world: World) -> None:
     with pytest.raises(PromotionInProgressError):
         ask(2, cause="cli:3", dry_run=True)
     assert world.work().state is PromotionState.PROMOTED
+
+
+def test_an_override_needs_a_reason_and_goes_past_the_gates(world: World) -> None:
+    """The version that its gates would refuse goes to Production, with who and why in story, tag and row."""
+    with pytest.raises(InvalidInputError, match="needs a reason"):
+        override(world, " ")
+    promotion = override(world, "incident 7 ")
+    assert (promotion.state, promotion.override_reason) == (PromotionState.ROLLING_OUT, "incident 7")
+    assert world.work().state is PromotionState.PROMOTED
+    version = world.registry.version("wine", 3)
+    assert version.stage is Stage.PRODUCTION
+    assert version.tags[OVERRIDE_TAG] == f"past its gates, by alice: incident 7 (promotion {promotion.id})"
+    assert world.evaluator.calls == []
+
+
+def test_a_promotion_that_is_being_judged_can_be_overridden(world: World) -> None:
+    """The worker that measures loses its hold; the next claim publishes."""
+    asked = world.promotions.request("wine", 3, source="cli", cause="one")
+    held = world.promotions.claim()
+    assert held is not None
+    promotion = override(world, "incident 7")
+    assert promotion.id == asked.id
+    assert not world.promotions.renew(held)
+    assert world.work().state is PromotionState.PROMOTED
+
+
+def test_an_override_outruns_a_worker_that_claims_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read, claimed by a worker, overridden: the second try sees the new state."""
+    request = world.promotions.request
+
+    def claimed_meanwhile(*args: Any, **kwargs: Any) -> Promotion:
+        promotion = request(*args, **kwargs)
+        world.promotions.claim()
+        return promotion
+
+    monkeypatch.setattr(world.promotions, "request", claimed_meanwhile)
+    assert override(world, "incident 7").state is PromotionState.ROLLING_OUT
+
+
+def override(world: World, reason: str) -> Promotion:
+    """Override version 3 of `wine` as alice."""
+    return override_promotion(
+        "wine",
+        3,
+        world.registry,
+        world.promotions,
+        source="cli",
+        cause=f"override:{reason}",
+        requested_by="alice",
+        reason=reason,
+    )

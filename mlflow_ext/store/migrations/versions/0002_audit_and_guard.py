@@ -49,8 +49,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace", "model", name=op.f("pk_audit_head")),
         schema="mlflow_ext",
     )
+    op.add_column(
+        "promotion", sa.Column("override_reason", sa.Text(), server_default="", nullable=False), schema="mlflow_ext"
+    )
+    op.add_column(
+        "promotion", sa.Column("version_gone_at", sa.DateTime(timezone=True), nullable=True), schema="mlflow_ext"
+    )
+    op.create_table(
+        "guard",
+        sa.Column("workspace", sa.Text(), server_default="default", nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("mode", sa.Text(), nullable=False),
+        sa.Column("set_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "model", name=op.f("pk_guard")),
+        schema="mlflow_ext",
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("guard", schema="mlflow_ext")
+    op.drop_column("promotion", "version_gone_at", schema="mlflow_ext")
+    op.drop_column("promotion", "override_reason", schema="mlflow_ext")
     op.drop_table("audit_head", schema="mlflow_ext")
     op.drop_table("audit", schema="mlflow_ext")
