@@ -154,9 +154,7 @@ class RollbackAnswer:
 
 def gate_rows(gates: tuple[GateResult, ...]) -> list[tuple[str, str, str, str, str]]:
     """Give each gate's name, verdict, measured value, the champion's, and the bound, as text."""
-    return [
-        (gate.name, gate.verdict.value, _show(gate.measured), _show(gate.champion), _show(gate.bound)) for gate in gates
-    ]
+    return [(gate.name, gate.standing, _show(gate.measured), _show(gate.champion), _show(gate.bound)) for gate in gates]
 
 
 def _last(promotions: tuple[Promotion, ...]) -> str:

@@ -14,6 +14,8 @@ COMMANDS = {
     "audit": "mlflow_ext.commands.audit:audit",
     "db": "mlflow_ext.commands.db:db",
     "drift": "drift.command:drift",
+    "gates": "mlflow_ext.commands.gates:gates",
+    "policy": "mlflow_ext.commands.policy:policy",
     "promote": "mlflow_ext.commands.promote:promote",
     "promotions": "mlflow_ext.commands.promotions:promotions",
     "rollback": "mlflow_ext.commands.rollback:rollback",

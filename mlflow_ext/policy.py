@@ -68,7 +68,10 @@ class GatePolicy(Section):
     """
 
     gate: str
-    importance: Literal["critical", "advisory", "dry_run"] = "critical"
+    importance: Literal["critical", "advisory", "dry_run"] = Field(
+        default="critical",
+        description="critical decides; advisory is measured and shown only; dry_run is on trial",
+    )
 
     @property
     def title(self) -> str:
@@ -95,7 +98,14 @@ class _AnyGate:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [handler(gate_named(word).policy.__pydantic_core_schema__) for word in known_gates()]}
+        choices = []
+        for word in known_gates():
+            choice = handler(gate_named(word).policy.__pydantic_core_schema__)
+            if word != DEFAULT_GATE:
+                definition = handler.resolve_ref_schema(choice)
+                definition["required"] = sorted({"gate", *definition.get("required", [])})
+            choices.append(choice)
+        return {"anyOf": choices}
 
 
 def _read_gate(section: Any) -> GatePolicy:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.tree import Tree
 
@@ -42,6 +43,29 @@ def promotion_panel(answer: PromotionAnswer) -> RenderableType:
     if answer.gates:
         parts.append(gates_table(answer.gates))
     parts.append(f"[dim]next: {escape(answer.promotion.next_step)}[/dim]")
+    return Group(*parts)
+
+
+def report_panel(answer: PromotionAnswer, mlflow_url: str) -> RenderableType:
+    """Draw a report with everything that a terminal can show, and say where the rest is."""
+    parts: list[RenderableType] = [_title(answer.promotion)]
+    if not answer.gates:
+        return Group(*parts, escape(answer.reason))
+    for gate, row in zip(answer.gates, gate_rows(answer.gates), strict=True):
+        name, verdict, measured, champion, bound = map(escape, row)
+        colour = _VERDICTS.get(gate.verdict, "red")
+        facts = {"measured": measured, "Production": champion, "must reach": bound}
+        if gate.interval is not None:
+            facts["interval"] = f"{gate.interval[0]:.4g} to {gate.interval[1]:.4g}"
+        if gate.sample_size is not None:
+            facts["rows"] = str(gate.sample_size)
+        told = ", ".join(f"{label} {value}" for label, value in facts.items() if value != "-")
+        parts.append(f"[{colour}]{verdict}[/{colour}] [bold]{name}[/bold]")
+        parts.append(Padding(f"{escape(gate.reason)}\n[dim]{told}[/dim]", (0, 0, 0, 4)))
+    if answer.report is not None and answer.report.evidence_run_id:
+        parts.append(
+            f"[dim]pictures and details: gates.html in run {answer.report.evidence_run_id}, {mlflow_url}[/dim]"
+        )
     return Group(*parts)
 
 

@@ -57,6 +57,13 @@ class GateResult:
     picture: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def standing(self) -> str:
+        """The verdict for people, with the importance where it decides nothing."""
+        if self.importance is Importance.CRITICAL:
+            return self.verdict.value
+        return f"{self.verdict.value} ({self.importance.replace('_', ' ')})"
+
     def as_dict(self) -> dict[str, Any]:
         """Give a JSON-ready form."""
         return asdict(self)

@@ -3,8 +3,13 @@
 What they say is made in `gates_page.py`; the run itself is made by the evaluation process (`evaluation_run.py`).
 """
 
+import logging
+import tempfile
+from pathlib import Path
+
 from mlflow import MlflowClient
 from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException
 
 from mlflow_ext.domain.gates import GateReport
 from mlflow_ext.domain.promotion import Promotion
@@ -13,6 +18,8 @@ from mlflow_ext.registry.client import translated
 from mlflow_ext.registry.description import with_block
 from mlflow_ext.registry.evaluation_run import GATES_TAG, PROMOTION_TAG, RUN_TAG
 from mlflow_ext.registry.gates_page import description_block, gates_page
+
+_log = logging.getLogger(__name__)
 
 
 class MlflowResults:
@@ -33,10 +40,27 @@ class MlflowResults:
     def _write_run(self, run_id: str, promotion: Promotion, report: GateReport, outcome: str) -> None:
         document = {"promotion": promotion.id, "model": promotion.model, "version": promotion.version}
         self._client.log_dict(run_id, {**document, **report.as_dict()}, "gates.json")
-        self._client.log_text(run_id, gates_page(promotion, report, outcome), "gates.html")
+        page = gates_page(promotion, report, outcome, self._pictures(run_id, report))
+        self._client.log_text(run_id, page, "gates.html")
+        for number, result in enumerate(report.results, 1):
+            if result.measured is not None:
+                self._client.log_metric(run_id, f"gates/{number}-{result.gate}", result.measured)
         self._client.set_tag(run_id, GATES_TAG, report.verdict.value)
         self._client.set_tag(run_id, "mlflow.note.content", description_block(promotion, report, outcome))
         self._client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+
+    def _pictures(self, run_id: str, report: GateReport) -> dict[str, bytes]:
+        """Fetch what the gates drew, so that the page stands alone."""
+        paths = {result.picture for result in report.results if result.picture}
+        with tempfile.TemporaryDirectory(prefix="mlflow-ext-pictures-") as scratch:
+            found = {}
+            for path in sorted(paths):
+                try:
+                    found[path] = Path(self._client.download_artifacts(run_id, path, scratch)).read_bytes()
+                except (OSError, MlflowException) as exc:
+                    # a page without a picture is better than a promotion that cannot be recorded
+                    _log.warning("picture_not_found run=%s path=%s reason=%r", run_id, path, str(exc))
+            return found
 
     def _write_version(self, version: ModelVersion, promotion: Promotion, report: GateReport, outcome: str) -> None:
         name, number = version.model, str(version.version)

@@ -29,7 +29,12 @@ from tests.integration.registered import pointed_at
 FRAME, TARGET = load_breast_cancer(as_frame=True, return_X_y=True)
 GOOD = list(FRAME.columns[:8])
 WEAK = ["mean fractal dimension", "texture error"]
-GATES = {"gates": [{"metric": "roc_auc", "threshold": 0.6, "min_absolute_change": 0.0}]}
+GATES = {
+    "gates": [
+        {"metric": "roc_auc", "threshold": 0.6, "min_absolute_change": 0.0},
+        {"gate": "better_than_champion", "ask": "non_inferior", "margin": 0.02, "importance": "advisory"},
+    ]
+}
 LEASE_S = 2.0
 
 

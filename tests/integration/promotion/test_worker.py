@@ -45,6 +45,8 @@ def test_a_good_candidate_is_promoted_and_mlflow_tells_why(stack: Stack) -> None
     assert not any(path.startswith("champion.") for path in artifacts)
     page = Path(stack.client.download_artifacts(promotion.run_id, "gates.html", str(stack.directory)))
     assert f"{run.data.metrics['candidate.roc_auc']:.6g}" in page.read_text()
+    assert page.read_text().count('src="data:image/png;base64,') == 1
+    assert run.data.metrics["gates/1-metric"] == run.data.metrics["candidate.roc_auc"]
     experiment = stack.client.get_experiment(run.info.experiment_id)
     assert experiment.name == f"mlflow-ext/promotions/{stack.model}"
 
@@ -164,6 +166,12 @@ def test_the_command_line_and_python(stack: Stack, monkeypatch: pytest.MonkeyPat
     assert "mlflow_ext.gates" not in stack.client.get_model_version(stack.model, str(good)).tags
 
     run = CliRunner()
+    tried = run.invoke(cli, ["gates", "run", stack.model, str(good), "--timeout", "90"])
+    assert tried.exit_code == 0, tried.output
+    for part in ("evaluated", "passed (advisory)", "roc_auc is", f"version {weak} in Production", "gates.html in run"):
+        assert part in " ".join(tried.output.split())
+    failed = run.invoke(cli, ["gates", "run", stack.model, str(weak), "--timeout", "90", "--json"])
+    assert (failed.exit_code, stack.stage(good)) == (0, Stage.NONE)
     done = run.invoke(cli, ["promote", stack.model, str(good), "--wait", "--timeout", "90"])
     assert done.exit_code == 0, done.output
     assert "promoted" in done.output

@@ -1,8 +1,11 @@
 """What people see of the gates: the HTML page and the description's block."""
 
+import re
+from dataclasses import replace
+
 import pandas as pd
 
-from mlflow_ext.domain.gates import Evidence, GateReport
+from mlflow_ext.domain.gates import Evidence, GateReport, Importance
 from mlflow_ext.domain.promotion import Promotion, PromotionState
 from mlflow_ext.gates import judge
 from mlflow_ext.policy import ModelPolicy
@@ -34,8 +37,58 @@ def test_the_page_has_every_number_and_stands_alone() -> None:
         assert part in page
     assert "<script" not in page
     assert "src=" not in page
+    assert "interval" not in page
     assert page.count("<rect") == 6
     assert 'width="-' not in page
+
+
+def test_a_gate_shows_its_picture_details_and_what_it_counts_for() -> None:
+    """The picture is in the page itself; nested numbers and tables are shown; importance is said."""
+    result = replace(
+        REPORT.results[0],
+        importance=Importance.ADVISORY,
+        interval=(0.01, 0.25),
+        picture="gates/a.png",
+        evidence="gates/a.csv",
+        details={
+            "interval_of": "difference",
+            "p_value": 0.0123456789,
+            "change": {"p50": 1.5, "nothing": None},
+            "labels": ["yes", "no"],
+            "groups": [{"group": f"<g{n}>", "rows": n, "decides": n > 1} for n in range(60)],
+        },
+    )
+    report = replace(REPORT, results=(result,))
+    page = gates_page(PROMOTION, report, "Fine.", {"gates/a.png": b"\x89PNG"})
+    for part in (
+        'src="data:image/png;base64,iVBORw=="',
+        "advisory: decides nothing",
+        "<dt>interval of difference</dt><dd>0.01 to 0.25</dd>",
+        "<dt>p value</dt><dd>0.0123457</dd>",
+        "<dt>change: p50</dt><dd>1.5</dd>",
+        "<dd>yes, no</dd>",
+        "&lt;g49&gt;",
+        "groups (and 10 more)",
+        "artifact gates/a.csv",
+    ):
+        assert part in page
+    assert "nothing" not in page.replace("decides nothing", "")
+    assert "<rect" not in page
+    assert "<rect" in gates_page(PROMOTION, report, "Fine.")
+    assert re.findall(r'src="(?!data:)', page) == []
+
+
+def test_a_gate_on_trial_is_not_in_the_description() -> None:
+    """It stands in the run; nobody who reads the description should wonder about it. Advisory ones say so."""
+    first, second = REPORT.results
+    trial = replace(
+        REPORT,
+        results=(replace(first, importance=Importance.ADVISORY), replace(second, importance=Importance.DRY_RUN)),
+    )
+    block = description_block(PROMOTION, trial, "Fine.")
+    assert "| passed (advisory) |" in block
+    assert "a\\|b" not in block
+    assert "dry run" in gates_page(PROMOTION, trial, "Fine.")
 
 
 def test_the_page_of_a_failure_has_no_gates() -> None:
