@@ -171,12 +171,15 @@ def test_the_command_line_and_python(stack: Stack, monkeypatch: pytest.MonkeyPat
     for part in ("evaluated", "passed (advisory)", "roc_auc is", f"version {weak} in Production", "gates.html in run"):
         assert part in " ".join(tried.output.split())
     failed = run.invoke(cli, ["gates", "run", stack.model, str(weak), "--timeout", "90", "--json"])
-    assert (failed.exit_code, stack.stage(good)) == (0, Stage.NONE)
+    report = json.loads(failed.stdout)
+    assert (failed.exit_code, report["verdict"], stack.stage(good)) == (1, "failed", Stage.NONE)
     done = run.invoke(cli, ["promote", stack.model, str(good), "--wait", "--timeout", "90"])
     assert done.exit_code == 0, done.output
     assert "promoted" in done.output
     listed = json.loads(run.invoke(cli, ["promotions", stack.model, "--json"]).output)
-    assert [(one["state"], one["version"]) for one in listed] == [("promoted", good), ("evaluated", good)]
+    assert [(one["state"], one["version"]) for one in listed] == [
+        *(("promoted", good), ("evaluated", weak), ("evaluated", good), ("evaluated", good)),
+    ]
     assert listed[0]["story"][-1]["event"] == "published"
     drawn = run.invoke(cli, ["promotions", stack.model]).output
     assert f"version {good} in Production" in drawn
