@@ -35,7 +35,8 @@ class ConnectionBounds:
 
     Attributes:
         header_timeout_s: Seconds from the connection, or from a request's first byte, to the end of its headers.
-        body_timeout_s: Seconds from there to the end of its body.
+        body_timeout_s: Seconds from there to the end of its body; and those in which a client may take nothing of an
+            answer.
         max_header_bytes: Largest request line and headers together, in bytes.
     """
 
@@ -73,8 +74,10 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_made(cast("Transport", transport))
         self._stage = _Stage.BEGIN
         self._refused = False
+        self._gone = False
         self._oversized = False
         self._header_bytes = 0
+        self._unread: int | None = None
         self._timer: TimerHandle | None = None
         self._timed: _Stage | None = None
         self._watch()
@@ -82,6 +85,7 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""
         self._stop_timer()
+        self._gone = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -122,6 +126,12 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_message_complete()
         self._stage = _Stage.DONE
         self._header_bytes = 0
+
+    def on_response_complete(self) -> None:
+        """An answer is written, though not yet taken by the client."""
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size() > 0 and self._unread is None:
+            self._watch_unread()
 
     # refusing --------------------------------------------------------------------------------------------------------
 
@@ -182,6 +192,18 @@ class BoundedConnection(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _watch_unread(self) -> None:
+        """End the connection of a client that takes nothing of its answer; until then the answer holds memory."""
+        left = 0 if self._gone else self.transport.get_write_buffer_size()
+        if left == 0:
+            self._unread = None
+        elif left == self._unread:
+            type(self).count("unread_answer")
+            self.transport.abort()
+        else:
+            self._unread = left
+            self.loop.call_later(self.bounds.body_timeout_s, self._watch_unread)
 
     def _watch(self) -> None:
         """Set the deadline of the present stage; that of a stage does not move while it lasts."""

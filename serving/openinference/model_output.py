@@ -1,7 +1,9 @@
 """From what a model's `predict` gives to tensors, named after its signature. The other way: `model_input.py`."""
 
+import datetime as dt
 import json
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,9 @@ from mlflow.types import Schema
 
 from serving.openinference.signature import datatype_of_dtype
 from serving.openinference.tensors import BYTES, DTYPES, Array, Tensor
+
+_WRITTEN = (str, int, float, np.generic, Decimal, dt.date, dt.time, dt.timedelta)
+"""What becomes text as it prints itself."""
 
 
 def output_tensors(predictions: Any, schema: Schema | None) -> list[Tensor]:
@@ -105,6 +110,8 @@ def _inferred(array: Array) -> Array:
     """Give objects that are all numbers, or all truth values, the type that they have; a missing number is NaN."""
     flat = array.ravel().tolist()
     types = {type(item) for item in flat}
+    if types == {int} and not all(-(2**63) <= item < 2**63 for item in flat):
+        return array
     plain = {bool: np.bool_, int: np.int64, float: np.float64}
     for kind, dtype in plain.items():
         if types == {kind}:
@@ -125,6 +132,8 @@ def _bytes(item: Any) -> bytes:
         return b""
     if isinstance(item, list | dict | tuple | np.ndarray):
         return json.dumps(item, default=_listed).encode()
+    if not isinstance(item, _WRITTEN):
+        raise TypeError(f"{type(item).__name__} cannot be written as BYTES")
     return str(item).encode()
 
 

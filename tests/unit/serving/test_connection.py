@@ -145,6 +145,31 @@ def test_a_body_after_its_refusal(scoring: App) -> None:
     assert exchange(scoring, REQUEST).status == 200
 
 
+def long_answer(data: Any) -> Any:
+    """Answer at length."""
+    return ["x" * 1000] * 20_000
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_who_does_not_take_the_answer(tmp_path: Path, close: bool) -> None:
+    """An answer that nobody reads is given up, whether the connection would be kept or not; a slow reader gets it."""
+    request = post("/models/long/invocations", GOOD, JSON, *(["Connection: close"] if close else []))
+    with app(tmp_path, loaded("long", 1, long_answer), body_timeout_s=0.5) as scoring:
+        with connect(scoring) as connection:
+            connection.sendall(request)
+            wait_until(lambda: turned_away(scoring, "unread_answer") == 1, 10)
+        with connect(scoring) as connection:
+            connection.sendall(request)
+            taken = b""
+            for _ in range(5):
+                time.sleep(0.25)
+                taken += connection.recv(4_000_000)
+            while not taken.endswith(b"]}") and (more := connection.recv(4_000_000)):
+                taken += more
+        assert len(taken) > 20_000_000
+        assert turned_away(scoring, "unread_answer") == 1
+
+
 def test_a_client_that_goes_away(scoring: App, caplog: pytest.LogCaptureFixture) -> None:
     """A connection that ends within its body leaves no place taken and no error in the log."""
     for _ in range(5):
