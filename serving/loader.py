@@ -16,7 +16,9 @@ from mlflow.exceptions import MlflowException
 from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import MlflowExtError, UnavailableError
+from mlflow_ext.registry.artifacts import directory_of
 from mlflow_ext.registry.loading import load_judged, open_model
+from mlflow_ext.registry.model_files import manifest_of
 from serving.codecs import mlflow_protocol
 from serving.plan import compile_plan
 from serving.pool import LoadedVersion
@@ -75,8 +77,32 @@ class Loader:
             UnsafeModelError: Its files ask for more trust than policy gives, or are not those that passed the gates.
             ModelLoadError: It cannot be loaded, or cannot answer its own input example.
         """
+        return self._load(version, self._pinned(version.model, version.version))
+
+    def load_again(self, version: ModelVersion, digest: str) -> LoadedVersion:
+        """Load a version that was served from here before, without PostgreSQL and MLflow.
+
+        Args:
+            version: The version.
+            digest: Of the manifest of its files, as they were when they were served.
+
+        Raises:
+            UnavailableError: This machine has no copy of its files, or another one; MLflow has to be asked.
+            UnsafeModelError: As for `load`.
+            ModelLoadError: As for `load`.
+        """
+        directory = directory_of(version, self._directory)
+        manifest = manifest_of(directory) if directory.is_dir() else None
+        if manifest is None or manifest.digest != digest:
+            state = "not there" if manifest is None else "changed"
+            raise UnavailableError(
+                f"PostgreSQL does not say what is in Production, and this machine's copy of version {version.version} "
+                f"of model {version.model!r}, served last, is {state}"
+            )
+        return self._load(version, manifest)
+
+    def _load(self, version: ModelVersion, pinned: Manifest | None) -> LoadedVersion:
         began = time.perf_counter()
-        pinned = self._pinned(version.model, version.version)
         try:
             opened = open_model(
                 *(self._client, version, self._directory),

@@ -35,6 +35,7 @@ from serving.batcher import Batcher
 from serving.connection import bounded
 from serving.heartbeat import Heartbeat, state_of
 from serving.hot_path import HotPath
+from serving.last_served import LastServed
 from serving.loader import Loader, prepare
 from serving.metrics import Metrics
 from serving.parts import Parts
@@ -90,6 +91,12 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
         waiting = ThreadPoolExecutor(4, thread_name_prefix="wait")
         stack.callback(waiting.shutdown, wait=False, cancel_futures=True)
         heartbeat = Heartbeat(Replicas(engine), settings.serving_url, partial(state_of, pool))
+        last_served = LastServed(settings.data_dir / "served.json")
+
+        def changed() -> None:
+            heartbeat.changed()
+            last_served.write(pool)
+
         pins = SqlPins(engine)
         view, pointers, events = SqlRegistryView(engine), SqlPointers(engine), SqlEventLog(engine)
         watcher = Watcher(
@@ -105,7 +112,8 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
             keep_previous_s=lambda model: policy(model).serving.keep_previous_s,
             pinned=pins.of,
             reconcile_s=settings.reconcile_s,
-            on_change=heartbeat.changed,
+            on_change=changed,
+            served_last=last_served.read,
         )
         heartbeat.start()
         stack.callback(heartbeat.stop)

@@ -1,18 +1,16 @@
 """The tokens as last read, in a file of this machine: for processes that start while PostgreSQL is away.
 
-It holds no secrets, only their SHA-256. Who may write it could as well write the models beside it.
+It holds no secrets, only their SHA-256. How it is written: `kept_file.py`.
 """
 
-import json
 import logging
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mlflow_ext.domain.tokens import Right, Token
+from serving.kept_file import keep, kept
 
 logger = logging.getLogger(__name__)
 
@@ -25,26 +23,16 @@ class TokenFile:
         self.path = path
 
     def write(self, tokens: Iterable[Token]) -> None:
-        """Replace what was kept; where that is not possible, say so and go on."""
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump([_document(token) for token in tokens], file)
-            beside.replace(self.path)
-        except OSError as exc:
-            logger.warning("event=tokens_not_kept path=%r reason=%r", str(self.path), exc.strerror)
-            with suppress(OSError):
-                beside.unlink()
+        """Replace what was kept."""
+        keep(self.path, [_document(token) for token in tokens])
 
     def read(self) -> list[Token] | None:
         """Give what was kept; `None` when there is nothing, or nothing that can be understood."""
+        document = kept(self.path)
         try:
-            return [_token(document) for document in json.loads(self.path.read_text(encoding="utf-8"))]
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as exc:
-            logger.warning("event=kept_tokens_unread path=%r reason=%r", str(self.path), str(exc))
+            return None if document is None else [_token(one) for one in document]
+        except (ValueError, KeyError, TypeError) as exc:
+            logger.warning("event=kept_unread path=%r reason=%r", str(self.path), str(exc))
             return None
 
 

@@ -9,16 +9,18 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from mlflow_ext.domain.serving import ServingPointer
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import MlflowExtError, UnavailableError
 from mlflow_ext.ports import Notifications, RegistryView
+from serving.last_served import ServedVersion
 from serving.metrics import Metrics
 from serving.pool import LoadedVersion, Pool
 from serving.retries import Retries
@@ -37,6 +39,10 @@ class LoadsVersions(Protocol):
 
     def load(self, version: ModelVersion) -> LoadedVersion:
         """Load a version; every failure is an error of ours."""
+        ...
+
+    def load_again(self, version: ModelVersion, digest: str) -> LoadedVersion:
+        """Load a version from the copy of its files that was served last, and from nothing else."""
         ...
 
 
@@ -67,6 +73,7 @@ class Watcher:
         pinned: Callable[[str], Mapping[int, str]],
         reconcile_s: float,
         on_change: Callable[[], None] = lambda: None,
+        served_last: Callable[[], Sequence[ServedVersion]] = list,
     ) -> None:
         """Take what to read and what to keep in step.
 
@@ -81,6 +88,7 @@ class Watcher:
             pinned: By model, digests of the files with which its versions passed the gates.
             reconcile_s: How long to wait for a notification before looking at everything, in seconds.
             on_change: Called whenever what is served or has failed changed.
+            served_last: What this machine served last, for a start without PostgreSQL.
         """
         self._pool = pool
         self._loader = loader
@@ -93,6 +101,8 @@ class Watcher:
         self._pins: dict[str, Mapping[int, str]] = {}
         self._reconcile_s = reconcile_s
         self._on_change = on_change
+        self._served_last = served_last
+        self._digests: dict[tuple[str, int, str | None], str] = {}
         self._inbox: queue.SimpleQueue[str | _LoadEnded | _Stop | None] = queue.SimpleQueue()
         self._wanted: dict[str, Wanted] = {}
         self._loading: set[tuple[str, int, str | None]] = set()
@@ -159,6 +169,8 @@ class Watcher:
                     self._look_at(names)
             except UnavailableError as exc:
                 logger.warning("event=look_failed retry_in_s=%.0f reason=%r", pause_s, str(exc))
+                if not self._looked.is_set():
+                    self._begin_with_served_last()
                 look_at, pause_s = time.monotonic() + pause_s, min(pause_s * 2, _LOOK_AGAIN_S[1])
             # a broken assumption must not end the only thread that follows the registry: say so, and look again
             except Exception:
@@ -180,8 +192,23 @@ class Watcher:
 
     # what should be --------------------------------------------------------------------------------------------------
 
+    def _begin_with_served_last(self) -> None:
+        """Answer as this machine answered last, until the registry can be read."""
+        versions = self._served_last()
+        if not versions:
+            return
+        logger.warning("event=beginning_with_served_last models=%d", len(versions))
+        self._pool.know([one.model for one in versions])
+        for one in versions:
+            version = one.model_version
+            self._digests[_key(version)] = one.digest
+            self._wanted[one.model] = Wanted(version, one.generation)
+            self._apply(one.model)
+        self._looked.set()
+
     def _look_at_everything(self) -> None:
         models = self._view.models()
+        self._digests.clear()
         self._pool.know(models)
         self._look_at(models)
         for gone in set(self._wanted) - set(models):
@@ -254,13 +281,14 @@ class Watcher:
         key = _key(version)
         if self._have(version) is None and key not in self._loading and self._retries.may_try(key):
             self._loading.add(key)
-            self._threads.submit(self._load, version)
+            self._threads.submit(self._load, version, self._digests.get(key))
 
-    def _load(self, version: ModelVersion) -> None:
+    def _load(self, version: ModelVersion, digest: str | None) -> None:
         began = time.perf_counter()
         ended: _LoadEnded
+        load = self._loader.load if digest is None else partial(self._loader.load_again, digest=digest)
         try:
-            ended = _LoadEnded(version, self._loader.load(version), None)
+            ended = _LoadEnded(version, load(version), None)
         except MlflowExtError as exc:
             ended = _LoadEnded(version, None, exc)
         # on a pool's thread an unexpected error would vanish, and the version would count as loading for ever

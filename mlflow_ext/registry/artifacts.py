@@ -60,7 +60,7 @@ def fetch(
             of policy or which argument of `log_model` changes that.
         ChangedModelError: The files are not those that passed the gates.
     """
-    directory = into / _folder(version.model) / _key(version)
+    directory = directory_of(version, into)
     if directory.is_dir():
         try:
             check(directory, version, trust=trust, pinned=pinned)
@@ -80,6 +80,11 @@ def fetch(
             if not directory.is_dir():
                 raise
     return directory
+
+
+def directory_of(version: ModelVersion, into: Path) -> Path:
+    """Say where `fetch` keeps a version's files; they need not be there."""
+    return into / _folder(version.model) / _key(version)
 
 
 def check(directory: Path, version: ModelVersion, *, trust: str, pinned: Manifest | None = None) -> None:

@@ -52,4 +52,4 @@ def test_a_directory_that_cannot_be_written_is_no_reason_to_stop(
 ) -> None:
     """The tokens are in force all the same."""
     TokenFile(tmp_path / "missing" / "tokens.json").write([token(Right.SCORE)[0]])
-    assert "event=tokens_not_kept" in caplog.text
+    assert "event=not_kept" in caplog.text

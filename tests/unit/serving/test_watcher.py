@@ -14,6 +14,7 @@ from mlflow_ext.testing.notifications import MemoryNotifications
 from mlflow_ext.testing.pointers import MemoryPointers
 from mlflow_ext.testing.registry import MemoryRegistry
 from serving import retries
+from serving.last_served import ServedVersion
 from serving.metrics import Metrics
 from serving.pool import LoadedVersion, Pool
 from serving.watcher import Watcher
@@ -29,6 +30,14 @@ class Loads:
     held: dict[int, threading.Event] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
     digest: str = "as judged"
+    again: list[tuple[int, str]] = field(default_factory=list)
+
+    def load_again(self, version: ModelVersion, digest: str) -> LoadedVersion:
+        """Load from a copy."""
+        self.again.append((version.version, digest))
+        if digest != self.digest:
+            raise UnavailableError("the copy is changed")
+        return self.load(version)
 
     def load(self, version: ModelVersion) -> LoadedVersion:
         """Load."""
@@ -53,6 +62,7 @@ class World:
     changes: list[None] = field(default_factory=list)
     pinned: dict[int, str] = field(default_factory=dict)
     database_is_away: bool = False
+    served_last: list[ServedVersion] = field(default_factory=list)
     # the twins' clock stands still, in the past
     keep_previous_s: float = 1e9
     watcher: Watcher = field(init=False)
@@ -70,6 +80,7 @@ class World:
             pinned=lambda _: self.pinned,
             reconcile_s=30,
             on_change=lambda: self.changes.append(None),
+            served_last=lambda: self.served_last,
         )
 
     def _follow(self, model: str) -> ServingPointer | None:
@@ -275,3 +286,40 @@ def test_a_crash_in_a_loader_is_a_failure_like_others(world: World) -> None:
     world.watcher.start()
     assert world.watcher.wait_ready(10)
     assert "ZeroDivisionError" in world.pool.failures("wine")[1].reason
+
+
+def served_last(digest: str) -> ServedVersion:
+    """Say that version 2 of the world's model was served last."""
+    return ServedVersion("wine", 2, "models:/m-2", "default", 5, digest)
+
+
+def test_a_start_without_the_database_serves_what_was_served_last(world: World) -> None:
+    """The copy is loaded and the process is ready; when the registry can be read again, it alone counts."""
+    world.served_last = [served_last("as judged")]
+    world.registry.set_stage("wine", 3, Stage.PRODUCTION)
+    world.database_is_away = True
+    world.watcher.start()
+    assert world.watcher.wait_ready(10)
+    assert world.served == 2
+    assert world.loads.again == [(2, "as judged")]
+    world.database_is_away = False
+    world.wait_served(3)
+
+
+def test_a_changed_copy_is_not_served(world: World) -> None:
+    """A copy that is not what was served is refused with the reason; the registry decides once it can be read."""
+    world.served_last = [served_last("something else")]
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.database_is_away = True
+    world.watcher.start()
+    wait_until(lambda: 2 in world.pool.failures("wine"), 10)
+    assert world.served is None
+    world.database_is_away = False
+    world.wait_served(1)
+
+
+def test_a_first_start_without_the_database_is_not_ready(world: World) -> None:
+    """Where nothing was ever served, there is nothing to be ready with."""
+    world.database_is_away = True
+    world.watcher.start()
+    assert not world.watcher.wait_ready(0.5)
