@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_ext.domain.actors import Source, local_actor
 from mlflow_ext.domain.tokens import Right, Token, TokenState, token_id
 
 if TYPE_CHECKING:
@@ -62,7 +61,6 @@ def create(rights: tuple[str, ...], models: tuple[str, ...], expires: datetime |
             models=models or None,
             expires_at=expires,
             note=note,
-            by=local_actor(Source.CLI).name,
         )
     if quiet:
         click.echo(text)
@@ -108,7 +106,7 @@ def revoke(ids: tuple[str, ...]) -> None:
     """Revoke tokens, by id or by their whole text; every scoring process refuses them within 5 seconds."""
     with _tokens() as tokens:
         for given in ids:
-            one = tokens.revoke(token_id(given), by=local_actor(Source.CLI).name)
+            one = tokens.revoke(token_id(given))
             at = "" if one.revoked_at is None else f" since {_time(one.revoked_at)} UTC"
             click.echo(f"token {one.id} is revoked{at}")
 
