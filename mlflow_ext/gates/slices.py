@@ -174,7 +174,7 @@ class _Bench:
         for column, group, rows in self._each():
             behind = self._sign * (everybody - self._value(self._target[rows], self._mine[rows]))
             if not isnan(behind) and (worst is None or behind > worst.measured):
-                words = f"{group} has {everybody - self._sign * behind:.4g}, all rows together {everybody:.4g}"
+                words = f"{column} {group} has {everybody - self._sign * behind:.4g}, all rows together {everybody:.4g}"
                 worst = Finding(words, behind, (0.0, 0.0), column, group, len(rows))
         return self._with_interval(worst, lambda rows: self._value(self._target[rows], self._mine[rows]), everybody)
 
@@ -190,7 +190,8 @@ class _Bench:
         for column, group, rows in self._each():
             found = lost(rows)
             if not isnan(found) and (worst is None or found > worst.measured):
-                words = f"{group} loses {found:.4g} against version {champion.version} in Production"
+                verb = "loses" if found > 0 else "gains"
+                words = f"{column} {group} {verb} {abs(found):.4g} against version {champion.version} in Production"
                 worst = Finding(words, found, (0.0, 0.0), column, group, len(rows))
         return self._with_interval(worst, lambda rows: -self._sign * lost(rows), 0.0)
 
@@ -224,7 +225,7 @@ class _Bench:
                     len(held),
                     self._policy.confidence,
                 )
-                worst = Finding(f"{what} by {column} are {found:.4g} apart", found, reach, column, None, len(held))
+                worst = Finding(f"{what} by {column} are apart", found, reach, column, None, len(held))
         if worst is None:
             raise MissingEvidenceError(f"fewer than two groups have {self._policy.minimum_rows} evaluation rows")
         return worst
@@ -268,14 +269,15 @@ def _groupings(policy: SlicesPolicy, context: GateContext) -> "dict[str, pd.Seri
 
 
 def _result(policy: SlicesPolicy, bound: float, title: str, found: Finding, more: dict[str, Any]) -> GateResult:
-    verdict, words = Verdict.PASSED, "that is allowed"
+    verdict, words = Verdict.PASSED, "no more than"
     if found.measured > bound and found.interval[0] > bound:
-        verdict, words = Verdict.FAILED, "that is more than allowed"
+        verdict, words = Verdict.FAILED, "more than"
     elif found.measured > bound:
-        verdict, words = Verdict(policy.undecided), "that is more than allowed, and may be chance"
+        verdict, words = Verdict(policy.undecided), "which may be chance, but is more than"
     reason = (
-        f"{found.words} ({found.rows} rows, {policy.confidence:.0%} interval {found.interval[0]:.4g} to "
-        f"{found.interval[1]:.4g}); {words}: {bound:.4g}"
+        f"{found.words}: a difference of {found.measured:.4g} ({policy.confidence:.0%} interval "
+        f"{found.interval[0]:.4g} to {found.interval[1]:.4g}, {found.rows} rows), {words} the {bound:.4g} "
+        "that is allowed"
     )
     return GateResult(
         gate=policy.gate,

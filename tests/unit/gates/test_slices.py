@@ -50,6 +50,7 @@ def test_the_worst_group_fails_and_is_named() -> None:
         version(2, {"west": 0.4, "island": 1.0}), version(1, {}), columns=["region", "age"], max_gap=0.05, max_loss=0.05
     )
     assert (gap.verdict, loss.verdict) == (Verdict.FAILED, Verdict.FAILED)
+    assert "region west loses 0." in loss.reason
     assert (gap.details["group"], loss.details["column"]) == ("west", "region")
     assert gap.measured == pytest.approx(0.2, abs=0.05)
     assert loss.measured == pytest.approx(0.3, abs=0.05)
