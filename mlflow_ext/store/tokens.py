@@ -38,6 +38,7 @@ class Tokens:
         models: Iterable[str] | None = None,
         expires_at: datetime | None = None,
         note: str = "",
+        owner: str = "",
     ) -> tuple[Token, str]:
         """Make a token, in the name of whoever acts.
 
@@ -46,6 +47,7 @@ class Tokens:
             models: Registered models that it is limited to; `None` means all.
             expires_at: From when it is refused; must lie ahead by the database's clock.
             note: What it is for.
+            owner: Person who uses it; empty for a program.
 
         Returns:
             The token, and its text, which is kept nowhere.
@@ -65,6 +67,7 @@ class Tokens:
             "models": limited,
             "note": note,
             "created_by": acting().name,
+            "owner": owner.strip(),
             "expires_at": expires_at,
         }
         with translated(), self._engine.begin() as connection:
@@ -139,6 +142,7 @@ def _token(row: RowMapping) -> Token:
         rights=frozenset(Right(right) for right in row["rights"] if right in _RIGHTS),
         models=None if row["models"] is None else frozenset(row["models"]),
         note=row["note"],
+        owner=row["owner"],
         created_by=row["created_by"],
         created_at=row["created_at"],
         expires_at=row["expires_at"],
