@@ -10,8 +10,11 @@ from sqlalchemy import Engine
 
 from mlflow_ext import running as running_stack
 from mlflow_ext.config import Settings, load
+from mlflow_ext.domain.actors import acting
+from mlflow_ext.lifecycle.decide import Decisions
 from mlflow_ext.lifecycle.reconcile import agree_marks, reconcile_pointer
-from mlflow_ext.ports import EventLog, Pointers, Promotions, Registry, RegistryView
+from mlflow_ext.lifecycle.roll_back import RolledBack, roll_back
+from mlflow_ext.ports import Approvals, EventLog, Pointers, Promotions, Registry, RegistryView, Results
 from mlflow_ext.running import state_file
 from mlflow_ext.store.engine import make_engine
 
@@ -52,6 +55,7 @@ class Lifecycle:
         events: The registry's changes.
         pointers: Which version of each model is served.
         promotions: The promotions and their story.
+        approvals: People's words on promotions.
         mlflow_url: Address of MLflow's server.
     """
 
@@ -59,6 +63,7 @@ class Lifecycle:
     events: EventLog
     pointers: Pointers
     promotions: Promotions
+    approvals: Approvals
     mlflow_url: str
 
     @cached_property
@@ -67,6 +72,24 @@ class Lifecycle:
         from mlflow_ext.registry.client import MlflowRegistry, connect
 
         return MlflowRegistry(connect(self.mlflow_url))
+
+    @property
+    def decisions(self) -> Decisions:
+        """What people may decide about promotions."""
+        return Decisions(self.promotions, self.approvals, self.view, self._results, self.take_back)
+
+    def take_back(self, model: str, comment: str = "") -> RolledBack:
+        """Put the last good version back into Production, in the name of whoever acts."""
+        said = acting().name + (f" ({comment})" if comment else "")
+        return roll_back(
+            model, self.view, self.promotions, self.pointers, self.registry, self.settle, requested_by=said
+        )
+
+    def _results(self) -> Results:
+        from mlflow_ext.registry.client import connect
+        from mlflow_ext.registry.results import MlflowResults
+
+        return MlflowResults(connect(self.mlflow_url))
 
     def settle(self, model: str) -> None:
         """Bring a model's marks into agreement, and the serving pointer to its version in Production."""
@@ -81,6 +104,7 @@ def lifecycle(parts: Services, *, owner: str = "reader") -> Lifecycle:
         parts: The process's services.
         owner: Name of a worker that claims promotions, unique among the living.
     """
+    from mlflow_ext.store.approvals import SqlApprovals
     from mlflow_ext.store.events import SqlEventLog
     from mlflow_ext.store.pointers import SqlPointers
     from mlflow_ext.store.promotions import SqlPromotions
@@ -91,6 +115,7 @@ def lifecycle(parts: Services, *, owner: str = "reader") -> Lifecycle:
         events=SqlEventLog(parts.engine),
         pointers=SqlPointers(parts.engine),
         promotions=SqlPromotions(parts.engine, owner=owner, lease_s=parts.settings.lease_s),
+        approvals=SqlApprovals(parts.engine),
         mlflow_url=parts.settings.mlflow_url,
     )
 

@@ -11,6 +11,8 @@ from mlflow_ext.shadowing import check_not_shadowed
 from mlflow_ext.version import VERSION
 
 COMMANDS = {
+    "abort": "mlflow_ext.commands.decisions:abort",
+    "approve": "mlflow_ext.commands.decisions:approve",
     "audit": "mlflow_ext.commands.audit:audit",
     "db": "mlflow_ext.commands.db:db",
     "drift": "drift.command:drift",
@@ -18,6 +20,7 @@ COMMANDS = {
     "policy": "mlflow_ext.commands.policy:policy",
     "promote": "mlflow_ext.commands.promote:promote",
     "promotions": "mlflow_ext.commands.promotions:promotions",
+    "reject": "mlflow_ext.commands.decisions:reject",
     "rollback": "mlflow_ext.commands.rollback:rollback",
     "serve": "serving.command:serve",
     "status": "mlflow_ext.commands.status:status",

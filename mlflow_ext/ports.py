@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
+from mlflow_ext.domain.approval import Approval
 from mlflow_ext.domain.events import RegistryEvent
 from mlflow_ext.domain.gates import GateReport
 from mlflow_ext.domain.pins import Manifest, Pin
@@ -183,7 +184,13 @@ class Promotions(Protocol):
         ...
 
     def record(
-        self, promotion: Promotion, event: PromotionEvent, *, note: str = "", values: Mapping[str, Any] | None = None
+        self,
+        promotion: Promotion,
+        event: PromotionEvent,
+        *,
+        note: str = "",
+        values: Mapping[str, Any] | None = None,
+        unheld: bool = False,
     ) -> Promotion:
         """Apply an event, store the new state and a line of the story, in one transaction.
 
@@ -193,10 +200,11 @@ class Promotions(Protocol):
             note: Why, in one sentence; becomes the promotion's reason when it ends, waits or is overridden.
             values: Columns to set with it: `report`, `champion_version`, `policy_hash`, `run_id`, `registry_at`,
                 `override_reason`; `pin`, a `Manifest`, is kept as the version's pin in the same transaction.
+            unheld: Only when no worker holds the promotion.
 
         Raises:
             IllegalTransitionError: The state does not allow it.
-            ConflictError: Somebody else changed the promotion since it was read.
+            ConflictError: Somebody else changed the promotion since it was read, or a worker holds it.
         """
         ...
 
@@ -213,6 +221,29 @@ class Promotions(Protocol):
 
     def story(self, promotion_id: int) -> Sequence[Mapping[str, Any]]:
         """Give the steps so far: `at`, `event`, `state`, `note`."""
+        ...
+
+
+class Approvals(Protocol):
+    """People's words on promotions that wait for them (adapter: `store/approvals.py`)."""
+
+    def give(self, promotion: Promotion, actor: str, comment: str) -> Promotion:
+        """Count somebody's approval; the last one that is needed lets the promotion go on. One transaction.
+
+        Args:
+            promotion: As it was read. A word given again by the same person changes nothing.
+            actor: Who, as the audit trail names them.
+            comment: What they say.
+
+        Raises:
+            IllegalTransitionError: The promotion does not wait for a person.
+            ConflictError: Somebody else changed the promotion since it was read.
+            GateRefusedError: This person's word does not count.
+        """
+        ...
+
+    def of(self, promotion: Promotion) -> list[Approval]:
+        """Give the words that count for its present attempt, oldest first."""
         ...
 
 

@@ -30,12 +30,14 @@ class Caller:
         rights: What the token allows.
         models: Models that it is limited to; `None` means all, and the service as a whole.
         expires_at: From when it is refused, in seconds since the epoch.
+        owner: Person who uses it; empty for a program.
     """
 
     token_id: str
     rights: frozenset[str] = _EVERYTHING
     models: frozenset[str] | None = None
     expires_at: float = float("inf")
+    owner: str = ""
 
     def sees(self, model: str) -> bool:
         """Tell whether a model is one of the caller's."""
@@ -200,7 +202,7 @@ def authorization_of(scope: Any) -> bytes | None:
 
 def _caller(token: Token) -> Caller:
     rights = _EVERYTHING if Right.ADMIN in token.rights else frozenset(right.value for right in token.rights)
-    return Caller(token.id, rights, token.models, _epoch(token.expires_at))
+    return Caller(token.id, rights, token.models, _epoch(token.expires_at), token.owner)
 
 
 def _epoch(at: datetime | None) -> float:

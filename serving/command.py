@@ -51,7 +51,7 @@ def serve(host: str | None, port: int | None, workers: int | None, roles: tuple[
     try:
         if "scoring" in roles:
             listening = _listen(settings)
-            settings = settings.model_copy(update={"auth": settings.auth_at(listening.getsockname()[0])})
+            settings = settings.model_copy(update={"auth": settings.auth_at(settings.serving_host)})
             url = _url(settings, host, port, listening)
             rehearsing = stack.enter_context(_rehearsing())
             address = Path(rehearsing.getsockname())

@@ -42,6 +42,7 @@ def _document(token: Token) -> dict[str, Any]:
         "sha256": token.sha256.hex(),
         "rights": sorted(token.rights),
         "models": None if token.models is None else sorted(token.models),
+        "owner": token.owner,
         "expires_at": _text(token.expires_at),
         "revoked_at": _text(token.revoked_at),
     }
@@ -54,6 +55,7 @@ def _token(document: dict[str, Any]) -> Token:
         sha256=bytes.fromhex(document["sha256"]),
         rights=frozenset(Right(right) for right in document["rights"]),
         models=None if models is None else frozenset(models),
+        owner=document.get("owner", ""),
         expires_at=_time(document["expires_at"]),
         revoked_at=_time(document["revoked_at"]),
     )

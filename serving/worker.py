@@ -59,6 +59,7 @@ class Worker:
         self._notifications = notifications
         self._settings = settings
         self._guard = guard
+        self._guard_declared = False
         self._work = threading.Event()
         self._retry_s = _FIRST_RETRY_S
 
@@ -75,7 +76,7 @@ class Worker:
                 if self.stopping.is_set():
                     return
                 try:
-                    self._declare_guard()
+                    self._keep_guard(everything=not model)
                     for name in [model] if model else self._parts.view.models():
                         self._look(name)
                     self._retry_s = _FIRST_RETRY_S
@@ -96,11 +97,15 @@ class Worker:
                 _log.warning("claim_failed reason=%r", str(exc))
             self._work.wait(poll_s)
 
-    def _declare_guard(self) -> None:
-        """Let the policies' guard modes hold, once: whoever starts last has the newest policies."""
-        if self._guard is not None:
+    def _keep_guard(self, *, everything: bool) -> None:
+        """Let the policies' guard modes hold, once: whoever starts last has the newest. Note what SQL was refused."""
+        if self._guard is None:
+            return
+        if not self._guard_declared:
             self._guard.set_modes(*self._settings.guard_modes())
-            self._guard = None
+            self._guard_declared = True
+        if everything:
+            self._guard.note_refusals()
 
     def _look(self, model: str) -> None:
         parts = self._parts

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_ext.domain.actors import Source, local_actor
 from mlflow_ext.domain.tokens import Right, Token, TokenState, token_id
 
 if TYPE_CHECKING:
@@ -52,9 +51,17 @@ def token() -> None:
 )
 @click.option("--model", "models", multiple=True, help="Limit it to this registered model; repeatable.")
 @click.option("--expires", callback=_expiry, help="A span (90d, 12h) or a date (2027-01-31); default: never.")
+@click.option("--owner", default="", help="Person who uses it; what it does is recorded in their name.")
 @click.option("--note", default="", help="What it is for.")
 @click.option("--quiet", is_flag=True, help="Print the token alone.")
-def create(rights: tuple[str, ...], models: tuple[str, ...], expires: datetime | None, note: str, quiet: bool) -> None:
+def create(
+    rights: tuple[str, ...],
+    models: tuple[str, ...],
+    expires: datetime | None,
+    owner: str,
+    note: str,
+    quiet: bool,
+) -> None:
     """Make a token and show it, this once."""
     with _tokens() as tokens:
         made, text = tokens.create(
@@ -62,7 +69,7 @@ def create(rights: tuple[str, ...], models: tuple[str, ...], expires: datetime |
             models=models or None,
             expires_at=expires,
             note=note,
-            by=local_actor(Source.CLI).name,
+            owner=owner,
         )
     if quiet:
         click.echo(text)
@@ -92,12 +99,12 @@ def list_(as_json: bool) -> None:
 
     table = Table()
     table.add_column("token", no_wrap=True)
-    for heading in ("state", "rights", "models", "expires (UTC)", "made by", "note"):
+    for heading in ("state", "rights", "models", "expires (UTC)", "owner", "made by", "note"):
         table.add_column(heading, overflow="fold")
     for one in found:
         state = one.state(now)
         expires = "never" if one.expires_at is None else _time(one.expires_at)
-        words = (_rights(one), _models(one), expires, one.created_by, one.note)
+        words = (_rights(one), _models(one), expires, one.owner, one.created_by, one.note)
         table.add_row(one.id, f"[{_COLOURS[state]}]{state}[/]", *(Text(word) for word in words))
     Console(highlight=False).print(table)
 
@@ -108,7 +115,7 @@ def revoke(ids: tuple[str, ...]) -> None:
     """Revoke tokens, by id or by their whole text; every scoring process refuses them within 5 seconds."""
     with _tokens() as tokens:
         for given in ids:
-            one = tokens.revoke(token_id(given), by=local_actor(Source.CLI).name)
+            one = tokens.revoke(token_id(given))
             at = "" if one.revoked_at is None else f" since {_time(one.revoked_at)} UTC"
             click.echo(f"token {one.id} is revoked{at}")
 
@@ -132,6 +139,7 @@ def _document(one: Token, now: datetime) -> dict[str, Any]:
         "rights": sorted(one.rights),
         "models": None if one.models is None else sorted(one.models),
         "note": one.note,
+        "owner": one.owner,
         "created_by": one.created_by,
         "created_at": when(one.created_at),
         "expires_at": when(one.expires_at),

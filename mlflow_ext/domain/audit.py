@@ -28,6 +28,8 @@ class AuditAction(StrEnum):
     GUARD_MODE = "guard:mode"
     GUARD_WARNED = "guard:warned"
     GUARD_REFUSED = "guard:refused"
+    TOKEN_CREATED = "token:created"  # noqa: S105  (an action)
+    TOKEN_REVOKED = "token:revoked"  # noqa: S105  (an action)
 
 
 def promotion_action(event: str) -> str:

@@ -70,11 +70,12 @@ class GateResult:
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> "GateResult":
-        """Read the form that `as_dict` gives, also from before a field was added."""
+        """Read the form that `as_dict` gives, also from before a field was added, or after."""
         interval = document.get("interval")
+        known = {name: value for name, value in document.items() if name in cls.__slots__}
         return cls(
             **{
-                **document,
+                **known,
                 "verdict": Verdict(document["verdict"]),
                 "importance": Importance(document.get("importance", Importance.CRITICAL)),
                 "interval": None if interval is None else (interval[0], interval[1]),

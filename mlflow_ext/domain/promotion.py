@@ -41,6 +41,7 @@ class PromotionEvent(StrEnum):
     GATES_FAILED = "gates_failed"
     APPROVAL_NEEDED = "approval_needed"
     DRY_RUN_ENDED = "dry_run_ended"
+    AGREED = "agreed"
     APPROVED = "approved"
     REFUSED = "refused"
     OVERRIDE = "override"
@@ -63,6 +64,9 @@ OPEN_STATES = frozenset(
 OVERRIDABLE = OPEN_STATES - {PromotionState.ROLLING_OUT}
 """Where a person may still say that the version goes to Production whatever its gates say."""
 
+LETS_GO = frozenset({PromotionEvent.APPROVED, PromotionEvent.OVERRIDE})
+"""A person's decision: its note becomes the reason, and any worker takes it from there."""
+
 TRANSITIONS: dict[tuple[PromotionState, PromotionEvent], PromotionState] = {
     (PromotionState.REQUESTED, PromotionEvent.CLAIM): PromotionState.EVALUATING,
     # a worker died while it evaluated: the next one claims again, and the gates are computed afresh
@@ -72,13 +76,15 @@ TRANSITIONS: dict[tuple[PromotionState, PromotionEvent], PromotionState] = {
     (PromotionState.EVALUATING, PromotionEvent.APPROVAL_NEEDED): PromotionState.AWAITING_APPROVAL,
     # a dry run ends here whatever its gates said; its report has the verdict
     (PromotionState.EVALUATING, PromotionEvent.DRY_RUN_ENDED): PromotionState.EVALUATED,
+    # one of two people
+    (PromotionState.AWAITING_APPROVAL, PromotionEvent.AGREED): PromotionState.AWAITING_APPROVAL,
     (PromotionState.AWAITING_APPROVAL, PromotionEvent.APPROVED): PromotionState.ROLLING_OUT,
     (PromotionState.AWAITING_APPROVAL, PromotionEvent.REFUSED): PromotionState.REJECTED,
     (PromotionState.ROLLING_OUT, PromotionEvent.CLAIM): PromotionState.ROLLING_OUT,
     (PromotionState.ROLLING_OUT, PromotionEvent.PUBLISHED): PromotionState.PROMOTED,
-    (PromotionState.ROLLING_OUT, PromotionEvent.ABORT): PromotionState.ABORTED,
     (PromotionState.PROMOTED, PromotionEvent.ROLL_BACK): PromotionState.ROLLED_BACK,
     **{(state, PromotionEvent.OVERRIDE): PromotionState.ROLLING_OUT for state in OVERRIDABLE},
+    **{(state, PromotionEvent.ABORT): PromotionState.ABORTED for state in OPEN_STATES},
     **{(state, PromotionEvent.FAIL): PromotionState.FAILED for state in OPEN_STATES},
     **{(state, PromotionEvent.SUPERSEDE): PromotionState.SUPERSEDED for state in OPEN_STATES},
 }
@@ -113,14 +119,14 @@ NEXT_STEPS = {
     PromotionState.REQUESTED: "a promotion worker takes it",
     PromotionState.EVALUATING: "the gates are being computed",
     PromotionState.AWAITING_APPROVAL: (
-        "a person moves the version to Production, or out of Staging; where the model is guarded, "
-        "`mlflow-ext promote {model} {version} --override --reason ...` sends it to Production"
+        "a person with the right says `mlflow-ext approve {id}` or `mlflow-ext reject {id}`, or moves the version by "
+        "hand where the model is not guarded"
     ),
     PromotionState.ROLLING_OUT: "the version is being moved to Production",
     PromotionState.PROMOTED: "none; `mlflow-ext rollback {model}` would take it back",
     PromotionState.EVALUATED: "none, it was a dry run; `mlflow-ext promote {model} {version}` promotes",
     PromotionState.REJECTED: "register a better version; or move this one out of Staging and in again to ask once more",
-    PromotionState.ABORTED: "none",
+    PromotionState.ABORTED: "none; `mlflow-ext promote {model} {version}` asks anew",
     PromotionState.FAILED: "mend the cause, then `mlflow-ext promote {model} {version}`",
     PromotionState.SUPERSEDED: "none, a person decided",
     PromotionState.ROLLED_BACK: "none, the model does not return to this version by itself",
@@ -176,7 +182,7 @@ class Promotion:
     @property
     def next_step(self) -> str:
         """What happens next, or who may do what."""
-        return NEXT_STEPS[self.state].format(model=self.model, version=self.version)
+        return NEXT_STEPS[self.state].format(id=self.id, model=self.model, version=self.version)
 
     @property
     def is_settled(self) -> bool:

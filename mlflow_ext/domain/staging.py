@@ -13,6 +13,8 @@ REGISTRY = "registry"
 """Source of promotions that a mark opened."""
 ROLLED_BACK_TAG = "mlflow_ext.rolled_back"
 """Version tag of a version that was found bad in Production; a rollback never returns to it."""
+APPROVED_TAG = "mlflow_ext.approved"
+"""Version tag of a version that people approved: who, and what they said."""
 OVERRIDE_TAG = "mlflow_ext.override"
 """Version tag of a version that a person sent to Production past its gates: who, and why."""
 

@@ -45,6 +45,7 @@ class Token:
         rights: What it allows.
         models: Registered models that it is limited to; `None` means every model and the service as a whole.
         note: What it is for, in its maker's words.
+        owner: Person who uses it; empty for a program.
         created_by: Who made it.
         created_at: When.
         expires_at: From when it is refused; `None` means never.
@@ -57,6 +58,7 @@ class Token:
     rights: frozenset[Right]
     models: frozenset[str] | None = None
     note: str = ""
+    owner: str = ""
     created_by: str = ""
     created_at: datetime | None = None
     expires_at: datetime | None = None

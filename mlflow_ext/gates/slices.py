@@ -16,6 +16,7 @@ from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
 from mlflow_ext.gate_context import GateContext, JudgedVersion
 from mlflow_ext.gates.statistics.groups import groups_of, interval, odds_difference, parity_difference, value_by_group
 from mlflow_ext.gates.statistics.measures import Measure, answers, measure_named, positive_class
+from mlflow_ext.gates.statistics.weak_slices import weakest_slice
 from mlflow_ext.policy import GatePolicy
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ class SlicesPolicy(GatePolicy):
         max_loss: How much worse than Production any group may be, in the metric's unit.
         max_parity_difference: Largest demographic parity difference (two classes).
         max_odds_difference: Largest equalised odds difference (two classes).
+        max_weak_gap: How much worse than all rows the weakest rows may be that a search finds: a tree of at most three
+            conditions, grown on one half of the rows and judged on the other.
         confidence: Of the intervals.
         undecided: What a missed bound means that the interval still holds: it may be chance.
     """
 
     gate: Literal["slices"] = "slices"
-    columns: tuple[str, ...] = Field(min_length=1)
+    columns: tuple[str, ...] = ()
     together: bool = False
     bins: int = Field(default=4, ge=2, le=50)
     minimum_rows: int = Field(default=30, ge=2)
@@ -52,19 +55,26 @@ class SlicesPolicy(GatePolicy):
     max_loss: float | None = Field(default=None, ge=0)
     max_parity_difference: float | None = Field(default=None, ge=0, le=1)
     max_odds_difference: float | None = Field(default=None, ge=0, le=1)
+    max_weak_gap: float | None = Field(default=None, ge=0)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     undecided: Literal["inconclusive", "failed"] = "inconclusive"
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> "SlicesPolicy":
         bounds = (self.max_gap, self.max_loss, self.max_parity_difference, self.max_odds_difference)
-        if all(bound is None for bound in bounds):
-            raise ValueError("a slices gate needs max_gap, max_loss, max_parity_difference or max_odds_difference")
+        if all(bound is None for bound in (*bounds, self.max_weak_gap)):
+            raise ValueError(
+                "a slices gate needs max_gap, max_loss, max_parity_difference, max_odds_difference or max_weak_gap"
+            )
+        if not self.columns and any(bound is not None for bound in bounds):
+            raise ValueError("columns: name those whose values are groups; only max_weak_gap needs none")
         return self
 
     @property
     def title(self) -> str:
         """What is asked."""
+        if not self.columns:
+            return "weakest rows"
         return f"groups by {(' and ' if self.together else ', ').join(self.columns)}"
 
 
@@ -101,10 +111,12 @@ class SlicesGate:
             MissingEvidenceError: No group is large enough.
             EvaluationImpossibleError: A column is missing, or the metric cannot be computed.
         """
-        groupings = _groupings(policy, context)
         name = policy.metric or ("accuracy_score" if context.model_type == "classifier" else "mean_absolute_error")
         measure = measure_named(name)
-        bench = _Bench(policy, context, measure, groupings)
+        weakest = [] if policy.max_weak_gap is None else [_search(policy, context, measure, policy.max_weak_gap)]
+        if not policy.columns:
+            return weakest
+        bench = _Bench(policy, context, measure, _groupings(policy, context))
         champion = context.champion if policy.max_loss is not None else None
         table = bench.table(champion)
         asked: list[tuple[float | None, str, Callable[[], Finding]]] = [
@@ -122,7 +134,7 @@ class SlicesGate:
         results = [_result(policy, bound, title, find(), more) for bound, title, find in asked if bound is not None]
         if policy.max_loss is not None and champion is None:
             results.append(_first(policy, name, more))
-        return results
+        return results + weakest
 
 
 gate = SlicesGate()
@@ -174,7 +186,7 @@ class _Bench:
         for column, group, rows in self._each():
             behind = self._sign * (everybody - self._value(self._target[rows], self._mine[rows]))
             if not isnan(behind) and (worst is None or behind > worst.measured):
-                words = f"{group} has {everybody - self._sign * behind:.4g}, all rows together {everybody:.4g}"
+                words = f"{column} {group} has {everybody - self._sign * behind:.4g}, all rows together {everybody:.4g}"
                 worst = Finding(words, behind, (0.0, 0.0), column, group, len(rows))
         return self._with_interval(worst, lambda rows: self._value(self._target[rows], self._mine[rows]), everybody)
 
@@ -190,7 +202,8 @@ class _Bench:
         for column, group, rows in self._each():
             found = lost(rows)
             if not isnan(found) and (worst is None or found > worst.measured):
-                words = f"{group} loses {found:.4g} against version {champion.version} in Production"
+                verb = "loses" if found > 0 else "gains"
+                words = f"{column} {group} {verb} {abs(found):.4g} against version {champion.version} in Production"
                 worst = Finding(words, found, (0.0, 0.0), column, group, len(rows))
         return self._with_interval(worst, lambda rows: -self._sign * lost(rows), 0.0)
 
@@ -224,7 +237,7 @@ class _Bench:
                     len(held),
                     self._policy.confidence,
                 )
-                worst = Finding(f"{what} by {column} are {found:.4g} apart", found, reach, column, None, len(held))
+                worst = Finding(f"{what} by {column} are apart", found, reach, column, None, len(held))
         if worst is None:
             raise MissingEvidenceError(f"fewer than two groups have {self._policy.minimum_rows} evaluation rows")
         return worst
@@ -267,15 +280,46 @@ def _groupings(policy: SlicesPolicy, context: GateContext) -> "dict[str, pd.Seri
     return {" and ".join(found): together}
 
 
+def _search(policy: SlicesPolicy, context: GateContext, measure: Measure, bound: float) -> GateResult:
+    """Look for rows that are answered worse than the others, with whatever columns the model sees."""
+    import numpy as np
+
+    if measure.per_row is None:
+        raise EvaluationImpossibleError(f"{measure.name} is no mean of rows, so no rows can be searched by it")
+    target, mine = answers(measure, context.candidate, context)
+    loss = np.asarray(measure.per_row(target, mine), dtype=np.float64) * (-1 if measure.greater_is_better else 1)
+    signature = context.candidate.signature
+    named = [column.name for column in signature.inputs] if signature else []
+    columns = [name for name in named if name in context.rows.columns] or [
+        name for name in context.rows.columns if name != context.target
+    ]
+    found = weakest_slice(context.rows[columns], loss, minimum_rows=policy.minimum_rows)
+    if not len(found.rows):
+        raise MissingEvidenceError(
+            f"{len(context.rows)} evaluation rows are too few to search; each half needs slices of "
+            f"{policy.minimum_rows} (minimum_rows)"
+        )
+    average = float(loss[found.others].mean())
+    weak = loss[found.rows]
+    gap = float(weak.mean()) - average
+    low, high = interval(lambda drawn: float(weak[drawn].mean()), len(weak), policy.confidence)
+    shown = abs(float(weak.mean()))
+    words = f"{measure.name} is {shown:.4g} where {found.rule or 'anything holds'}, {abs(average):.4g} over all rows"
+    finding = Finding(words, gap, (low - average, high - average), "searched", found.rule, len(weak))
+    more = {"evidence": None, "picture": None, "details": {"rule": found.rule}}
+    return _result(policy, bound, f"{measure.name}: weakest rows that a search finds", finding, more)
+
+
 def _result(policy: SlicesPolicy, bound: float, title: str, found: Finding, more: dict[str, Any]) -> GateResult:
-    verdict, words = Verdict.PASSED, "that is allowed"
+    verdict, words = Verdict.PASSED, "no more than"
     if found.measured > bound and found.interval[0] > bound:
-        verdict, words = Verdict.FAILED, "that is more than allowed"
+        verdict, words = Verdict.FAILED, "more than"
     elif found.measured > bound:
-        verdict, words = Verdict(policy.undecided), "that is more than allowed, and may be chance"
+        verdict, words = Verdict(policy.undecided), "which may be chance, but is more than"
     reason = (
-        f"{found.words} ({found.rows} rows, {policy.confidence:.0%} interval {found.interval[0]:.4g} to "
-        f"{found.interval[1]:.4g}); {words}: {bound:.4g}"
+        f"{found.words}: a difference of {found.measured:.4g} ({policy.confidence:.0%} interval "
+        f"{found.interval[0]:.4g} to {found.interval[1]:.4g}, {found.rows} rows), {words} the {bound:.4g} "
+        "that is allowed"
     )
     return GateResult(
         gate=policy.gate,

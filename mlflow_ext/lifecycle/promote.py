@@ -14,7 +14,7 @@ from mlflow_ext.domain.gates import GateReport, Verdict
 from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState, conclusion
 from mlflow_ext.domain.stages import ModelVersion, Stage
-from mlflow_ext.domain.staging import OVERRIDE_TAG, ROLLED_BACK_TAG, overtaken
+from mlflow_ext.domain.staging import APPROVED_TAG, OVERRIDE_TAG, ROLLED_BACK_TAG, overtaken
 from mlflow_ext.errors import (
     ConflictError,
     EvaluationCrashedError,
@@ -38,7 +38,7 @@ RETRY = "retry"
 NO_GATES = (
     "the policy names no gates for this model, so nothing was measured; add some under models.{model}.gates in "
     "mlflow-ext.yaml (such as `gates: [{{metric: roc_auc, min_absolute_change: 0}}]`) and mark the version Staging "
-    "again, or move it to Production by hand"
+    "again, or `mlflow-ext approve {id}`, or move it to Production by hand"
 )
 
 
@@ -166,9 +166,11 @@ class Promoter:
                 return self._fail(promotion, str(exc), GateReport.from_dict(promotion.report or {"results": []}))
             except NotFoundError:
                 return self._supersede(promotion, overtaken(promotion, None, ()) or "")
-        if promotion.override_reason:
+        if promotion.reason:
+            # a person let it go on: past its gates, or by approving it
+            tag = OVERRIDE_TAG if promotion.override_reason else APPROVED_TAG
             said = f"{promotion.reason} (promotion {promotion.id})"
-            self.registry.set_tags(promotion.model, promotion.version, {OVERRIDE_TAG: said})
+            self.registry.set_tags(promotion.model, promotion.version, {tag: said})
         if ROLLED_BACK_TAG in version.tags:
             self.registry.delete_tag(promotion.model, promotion.version, ROLLED_BACK_TAG)
         try:
@@ -180,7 +182,7 @@ class Promoter:
             promotion,
             PromotionEvent.PUBLISHED,
             note=f"version {promotion.version} is in Production"
-            + (f", {promotion.reason}" if promotion.override_reason else ""),
+            + (f", {promotion.reason}" if promotion.reason else ""),
             values={"registry_at": self._registry_at(promotion)},
         )
         _log.info("promoted model=%s version=%s promotion=%s", promotion.model, promotion.version, promotion.id)
@@ -257,7 +259,10 @@ def _outcome(promotion: Promotion, report: GateReport, event: PromotionEvent) ->
     if event is PromotionEvent.GATES_FAILED:
         return f"It is rejected and stays in its stage: {report.reason}"
     if report.verdict is Verdict.INCONCLUSIVE and not report.results:
-        return "It waits for a person: " + NO_GATES.format(model=promotion.model)
+        return "It waits for a person: " + NO_GATES.format(model=promotion.model, id=promotion.id)
     if report.verdict is Verdict.INCONCLUSIVE:
-        return f"It waits for a person, who may move it to Production or out of Staging by hand: {report.reason}"
+        return (
+            f"It waits for a person, who says `mlflow-ext approve {promotion.id}` or `mlflow-ext reject "
+            f"{promotion.id}`: {report.reason}"
+        )
     return f"It could not be judged: {report.reason}"

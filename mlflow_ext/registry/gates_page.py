@@ -47,7 +47,7 @@ def gates_page(
         rows=details.get("rows", 0),
         source=dataset.get("source", "unknown"),
         digest=dataset.get("digest", ""),
-        gates=[_gate(one, pictures or {}) for one in report.results],
+        gates=_gates(report.results, pictures or {}),
         metrics=[
             {"name": name, "candidate": _show(candidate.get(name)), "champion": _show(champion.get(name))}
             for name in sorted({*candidate, *champion})
@@ -78,6 +78,17 @@ def _template() -> Template:
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("gates.html")
 
 
+def _gates(results: tuple[GateResult, ...], pictures: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    drawn = [_gate(one, pictures) for one in results]
+    shown: dict[str | None, str] = {}
+    for gate in drawn:
+        # a gate with several bounds draws one picture for all of them
+        first = shown.setdefault(gate["picture"], gate["name"])
+        if gate["picture"] and first != gate["name"]:
+            gate.update(picture=None, see=first)
+    return drawn
+
+
 def _gate(result: GateResult, pictures: Mapping[str, bytes]) -> dict[str, Any]:
     picture = pictures.get(result.picture or "")
     numbers = {"measured": result.measured, "Production": result.champion, "must reach": result.bound}
@@ -98,6 +109,7 @@ def _gate(result: GateResult, pictures: Mapping[str, bytes]) -> dict[str, Any]:
         "picture": b64encode(picture).decode() if picture else None,
         "bars": [] if picture else _bars(result),
         "evidence": result.evidence,
+        "see": None,
     }
 
 

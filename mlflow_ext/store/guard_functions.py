@@ -88,6 +88,18 @@ END
 $body$
 """
 
+_SEQUENCES = (
+    f"CREATE SEQUENCE IF NOT EXISTS {SCHEMA}.guard_refusals",
+    f"CREATE SEQUENCE IF NOT EXISTS {SCHEMA}.guard_refused_last",
+)
+
+_NAME_HASH = f"""
+CREATE OR REPLACE FUNCTION {SCHEMA}.guard_name_hash(of_workspace text, of_model text) RETURNS bigint
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $body$
+    SELECT hashtextextended(of_workspace || '/' || of_model, 0) & 2147483647
+$body$
+"""
+
 _GUARD = f"""
 CREATE OR REPLACE FUNCTION {SCHEMA}.guard_production() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '2s' AS $body$
@@ -105,7 +117,8 @@ DECLARE
 BEGIN
     IF TG_OP = 'UPDATE' THEN o := to_jsonb(OLD); END IF;
     IF TG_TABLE_NAME = 'model_versions' THEN
-        mark := 'stage'; word := n->>'current_stage'; former := o->>'current_stage';
+        mark := 'stage'; word := n->>'current_stage';
+        former := CASE WHEN o->'version' = n->'version' THEN o->>'current_stage' END;
     ELSIF TG_TABLE_NAME = 'registered_model_aliases' THEN
         mark := 'alias';
         word := CASE WHEN n->>'alias' = '{_ALIAS}' THEN '{Stage.PRODUCTION}' END;
@@ -134,6 +147,12 @@ BEGIN
     IF current_setting('{STORE_SETTING}', true) = 'on'
         AND {SCHEMA}.guard_evidence(of_workspace, of_model, of_version) THEN
         RETURN NEW;
+    END IF;
+    IF current_setting('{STORE_SETTING}', true) IS DISTINCT FROM 'on' THEN
+        -- what is refused is undone, but for sequences: they remember that it was tried, by whom, on which model
+        PERFORM nextval('{SCHEMA}.guard_refusals');
+        PERFORM setval('{SCHEMA}.guard_refused_last', (SELECT oid::bigint FROM pg_roles WHERE rolname = session_user)
+            * 2147483648 + {SCHEMA}.guard_name_hash(of_workspace, of_model));
     END IF;
     RAISE EXCEPTION USING ERRCODE = '{REFUSED}', MESSAGE = {SCHEMA}.guard_words(of_workspace, of_model, of_version),
         DETAIL = jsonb_build_object('workspace', of_workspace, 'model', of_model, 'version', of_version,
@@ -194,8 +213,9 @@ $body$
 
 def install_guard(connection: Connection) -> None:
     """Create or replace the guard's functions, and its triggers where MLflow's tables exist."""
-    for function in (_IS_PRODUCTION, _MODE, _EVIDENCE, _WORDS, _GUARD, _FOLLOW, _NOTE_MODE):
-        connection.execute(text(function))
+    functions = (_IS_PRODUCTION, _MODE, _EVIDENCE, _WORDS, _NAME_HASH, _GUARD, _FOLLOW, _NOTE_MODE)
+    for statement in (*_SEQUENCES, *functions):
+        connection.execute(text(statement))
     _trigger(connection, "guard_mode", f"AFTER INSERT OR UPDATE OR DELETE ON {SCHEMA}.guard", "audit_guard_mode")
     found = inspect(connection)
     if not all(found.has_table(table) for table in WATCHED):

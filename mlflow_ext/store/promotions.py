@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, and_, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, RowMapping, and_, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.audit import AuditEvent, promotion_action
 from mlflow_ext.domain.pins import Manifest, Pin
-from mlflow_ext.domain.promotion import OPEN_STATES, Promotion, PromotionEvent, PromotionState, next_state
+from mlflow_ext.domain.promotion import LETS_GO, OPEN_STATES, Promotion, PromotionEvent, PromotionState, next_state
 from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.store.audit import append, evidence_digest
@@ -67,13 +67,13 @@ class SqlPromotions:
                 _tell(connection, row["id"], "requested", PromotionState.REQUESTED, f"asked for by {source}")
                 connection.execute(select(func.pg_notify(CHANNEL, model)))
                 _audit_request(connection, row)
-                return _promotion(row)
+                return promotion_of(row)
             row = connection.execute(select(table).where(same)).mappings().one_or_none()
         if row is None:
             raise PromotionInProgressError(
                 f"version {version} of {model} already has an open promotion; see `mlflow-ext promotions {model}`"
             )
-        return _promotion(row)
+        return promotion_of(row)
 
     def get(self, promotion_id: int) -> Promotion:
         """Give one promotion."""
@@ -81,7 +81,7 @@ class SqlPromotions:
             row = connection.execute(select(table).where(table.c.id == promotion_id)).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no promotion {promotion_id}")
-        return _promotion(row)
+        return promotion_of(row)
 
     def find(
         self, model: str | None = None, *, version: int | None = None, open_only: bool = False, limit: int = 100
@@ -95,7 +95,7 @@ class SqlPromotions:
         if open_only:
             query = query.where(table.c.state.in_(_OPEN))
         with translated(), self._engine.connect() as connection:
-            return [_promotion(row) for row in connection.execute(query).mappings()]
+            return [promotion_of(row) for row in connection.execute(query).mappings()]
 
     def claim(self) -> Promotion | None:
         """Take the oldest promotion that nobody holds; those that only wait to be published come first."""
@@ -112,42 +112,24 @@ class SqlPromotions:
                 PromotionState(row["state"]),
                 f"taken by worker {self._lease.owner}, attempt {row['attempt']}",
             )
-        return _promotion(row)
+        return promotion_of(row)
 
     def renew(self, promotion: Promotion) -> bool:
         """Go on holding it; False when somebody else took it over or ended it."""
         return self._lease.renew(promotion.id, promotion.attempt)
 
     def record(
-        self, promotion: Promotion, event: PromotionEvent, *, note: str = "", values: Mapping[str, Any] | None = None
+        self,
+        promotion: Promotion,
+        event: PromotionEvent,
+        *,
+        note: str = "",
+        values: Mapping[str, Any] | None = None,
+        unheld: bool = False,
     ) -> Promotion:
         """Apply an event, with its line of the story, in one transaction."""
-        state = next_state(promotion.state, event)
-        columns = dict(values or {})
-        files: Manifest | None = columns.pop("pin", None)
-        columns = _settable(columns)
-        if event is PromotionEvent.OVERRIDE or not state.is_open or state is PromotionState.AWAITING_APPROVAL:
-            columns |= {"reason": note, "lease_owner": None, "lease_until": None}
-        seen = and_(table.c.id == promotion.id, table.c.state == promotion.state, table.c.attempt == promotion.attempt)
         with translated(), self._engine.begin() as connection:
-            row = (
-                connection.execute(
-                    update(table)
-                    .where(seen)
-                    .values(state=state, updated_at=func.clock_timestamp(), **columns)
-                    .returning(table)
-                )
-                .mappings()
-                .one_or_none()
-            )
-            if row is None:
-                raise ConflictError(f"promotion {promotion.id} was changed or taken over by somebody else")
-            if files is not None:
-                put_pin(connection, Pin(promotion.model, promotion.version, files, promotion.id))
-            _tell(connection, promotion.id, event, state, note)
-            connection.execute(select(func.pg_notify(CHANNEL, promotion.model)))
-            _audit(connection, row, event, promotion.state, {"note": note})
-        return _promotion(row)
+            return apply_step(connection, promotion, event, note=note, values=values, unheld=unheld)
 
     def postpone(self, promotion: Promotion, delay_s: float, *, event: str, note: str) -> None:
         """Let go until later, with a line of the story unless it would repeat the last one."""
@@ -193,6 +175,59 @@ class SqlPromotions:
             return [dict(row) for row in connection.execute(query).mappings()]
 
 
+def apply_step(
+    connection: Connection,
+    promotion: Promotion,
+    event: PromotionEvent,
+    *,
+    note: str = "",
+    values: Mapping[str, Any] | None = None,
+    unheld: bool = False,
+    details: Mapping[str, object] | None = None,
+) -> Promotion:
+    """Apply an event in the caller's transaction: new state, line of the story, notification, entry in the trail.
+
+    Args:
+        connection: In a transaction; the audit trail's chain stays locked until its end.
+        promotion: As it was read; the write is fenced by its state and attempt.
+        event: What happened.
+        note: Why, in one sentence.
+        values: As `Promotions.record` takes them.
+        unheld: Only when no worker holds it.
+        details: What the trail says besides.
+
+    Raises:
+        IllegalTransitionError: The state does not allow it.
+        ConflictError: Somebody else changed the promotion since it was read, or a worker holds it.
+    """
+    state = next_state(promotion.state, event)
+    columns = dict(values or {})
+    files: Manifest | None = columns.pop("pin", None)
+    columns = _settable(columns)
+    if event in LETS_GO or not state.is_open or state is PromotionState.AWAITING_APPROVAL:
+        columns |= {"lease_owner": None, "lease_until": None}
+        if event is not PromotionEvent.AGREED:
+            columns["reason"] = note
+    seen = and_(table.c.id == promotion.id, table.c.state == promotion.state, table.c.attempt == promotion.attempt)
+    if unheld:
+        seen = and_(seen, or_(table.c.lease_owner.is_(None), table.c.lease_until <= func.clock_timestamp()))
+    row = (
+        connection.execute(
+            update(table).where(seen).values(state=state, updated_at=func.clock_timestamp(), **columns).returning(table)
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if row is None:
+        raise ConflictError(f"promotion {promotion.id} was changed or taken over by somebody else")
+    if files is not None:
+        put_pin(connection, Pin(promotion.model, promotion.version, files, promotion.id))
+    _tell(connection, promotion.id, event, state, note)
+    connection.execute(select(func.pg_notify(CHANNEL, promotion.model)))
+    _audit(connection, row, event, promotion.state, {"note": note, **(details or {})})
+    return promotion_of(row)
+
+
 def _tell(connection: Connection, promotion_id: int, event: str, state: PromotionState, note: str) -> None:
     connection.execute(insert(promotion_step).values(promotion_id=promotion_id, event=event, state=state, note=note))
 
@@ -230,5 +265,6 @@ def _settable(values: Mapping[str, Any] | None) -> dict[str, Any]:
     return given
 
 
-def _promotion(row: RowMapping) -> Promotion:
+def promotion_of(row: RowMapping) -> Promotion:
+    """Read a row."""
     return Promotion(state=PromotionState(row["state"]), **{field: row[field] for field in _FIELDS})

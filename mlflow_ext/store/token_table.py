@@ -13,6 +13,7 @@ token = Table(
     Column("rights", ARRAY(Text), nullable=False),
     Column("models", ARRAY(Text)),
     Column("note", Text, nullable=False, server_default=""),
+    Column("owner", Text, nullable=False, server_default=""),
     Column("created_by", Text, nullable=False, server_default=""),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("expires_at", DateTime(timezone=True)),

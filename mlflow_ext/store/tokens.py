@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Engine, RowMapping, func, insert, or_, select, text, update
+from sqlalchemy import Connection, Engine, RowMapping, func, insert, or_, select, text, update
 
+from mlflow_ext.domain.actors import acting
+from mlflow_ext.domain.audit import AuditAction, AuditEvent
 from mlflow_ext.domain.tokens import Right, Token, new_token_text, token_digest, token_id
 from mlflow_ext.errors import InvalidInputError, NotFoundError
+from mlflow_ext.store.audit import append
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.tables import SCHEMA
 from mlflow_ext.store.token_table import token as table
@@ -35,16 +38,16 @@ class Tokens:
         models: Iterable[str] | None = None,
         expires_at: datetime | None = None,
         note: str = "",
-        by: str = "",
+        owner: str = "",
     ) -> tuple[Token, str]:
-        """Make a token.
+        """Make a token, in the name of whoever acts.
 
         Args:
             rights: What it allows; at least one.
             models: Registered models that it is limited to; `None` means all.
             expires_at: From when it is refused; must lie ahead by the database's clock.
             note: What it is for.
-            by: Who makes it.
+            owner: Person who uses it; empty for a program.
 
         Returns:
             The token, and its text, which is kept nowhere.
@@ -63,7 +66,8 @@ class Tokens:
             "rights": [right.value for right in allowed],
             "models": limited,
             "note": note,
-            "created_by": by,
+            "created_by": acting().name,
+            "owner": owner.strip(),
             "expires_at": expires_at,
         }
         with translated(), self._engine.begin() as connection:
@@ -73,6 +77,7 @@ class Tokens:
                     raise InvalidInputError(f"the token would have expired already: it is {now:%Y-%m-%d %H:%M:%S %Z}")
             row = connection.execute(insert(table).values(**values).returning(table)).mappings().one()
             connection.execute(select(func.pg_notify(CHANNEL, row["id"])))
+            _write_down(connection, AuditAction.TOKEN_CREATED, row)
         return _token(row), made
 
     def all(self) -> list[Token]:
@@ -100,8 +105,8 @@ class Tokens:
             rows = connection.execute(chosen).mappings().all()
         return [_token(row) for row in rows]
 
-    def revoke(self, id: str, *, by: str = "") -> Token:  # noqa: A002
-        """Revoke a token; one that is revoked already stays as it is.
+    def revoke(self, id: str) -> Token:  # noqa: A002
+        """Revoke a token, in the name of whoever acts; one that is revoked already stays as it is.
 
         Raises:
             NotFoundError: There is none with this id.
@@ -110,15 +115,23 @@ class Tokens:
         change = (
             update(table)
             .where(found, table.c.revoked_at.is_(None))
-            .values(revoked_at=func.clock_timestamp(), revoked_by=by)
+            .values(revoked_at=func.clock_timestamp(), revoked_by=acting().name)
         )
         with translated(), self._engine.begin() as connection:
-            connection.execute(change)
+            changed = connection.execute(change).rowcount
             connection.execute(select(func.pg_notify(CHANNEL, id)))
             row = connection.execute(select(table).where(found)).mappings().one_or_none()
+            if row is not None and changed:
+                _write_down(connection, AuditAction.TOKEN_REVOKED, row)
         if row is None:
             raise NotFoundError(f"there is no token {id!r}; `mlflow-ext token list` shows those there are")
         return _token(row)
+
+
+def _write_down(connection: Connection, action: AuditAction, row: RowMapping) -> None:
+    """Let the audit trail tell it, in the chain that is about no model."""
+    told = {"token": row["id"], "rights": row["rights"], "models": row["models"], "expires_at": row["expires_at"]}
+    append(connection, AuditEvent("", action, details=told))
 
 
 def _token(row: RowMapping) -> Token:
@@ -129,6 +142,7 @@ def _token(row: RowMapping) -> Token:
         rights=frozenset(Right(right) for right in row["rights"] if right in _RIGHTS),
         models=None if row["models"] is None else frozenset(row["models"]),
         note=row["note"],
+        owner=row["owner"],
         created_by=row["created_by"],
         created_at=row["created_at"],
         expires_at=row["expires_at"],

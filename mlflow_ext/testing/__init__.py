@@ -3,6 +3,7 @@
 Each passes the same contract suite as its real adapter (tests/contract).
 """
 
+from mlflow_ext.testing.approvals import MemoryApprovals
 from mlflow_ext.testing.clock import MemoryClock
 from mlflow_ext.testing.evaluator import MemoryResults, ScriptedEvaluator
 from mlflow_ext.testing.events import MemoryEventLog
@@ -14,6 +15,7 @@ from mlflow_ext.testing.promotions import MemoryPromotions
 from mlflow_ext.testing.registry import MemoryRegistry
 
 __all__ = [
+    "MemoryApprovals",
     "MemoryClock",
     "MemoryContext",
     "MemoryEventLog",

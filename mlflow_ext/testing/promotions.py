@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from threading import RLock
 from typing import Any
 
+from mlflow_ext.domain.approval import Approval
 from mlflow_ext.domain.pins import Manifest, Pin
-from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState, next_state
+from mlflow_ext.domain.promotion import LETS_GO, Promotion, PromotionEvent, PromotionState, next_state
 from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
 from mlflow_ext.policy import ModelPolicy
 
@@ -25,6 +26,8 @@ class PromotionShelf:
         leases: Who holds a promotion, until when.
         stories: Steps by promotion.
         policies: Policy documents by digest.
+        approvals: Words of people, by promotion and attempt.
+        authors: Who made a version, as actors.
         pins: Files that passed the gates, by model and version.
         lock: Held for each change.
     """
@@ -36,6 +39,8 @@ class PromotionShelf:
     stories: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     pins: dict[tuple[str, int], Pin] = field(default_factory=dict)
+    approvals: dict[tuple[int, int], list[Approval]] = field(default_factory=dict)
+    authors: dict[tuple[str, int], set[str]] = field(default_factory=dict)
     lock: RLock = field(default_factory=RLock)
 
 
@@ -117,7 +122,13 @@ class MemoryPromotions:
             return True
 
     def record(
-        self, promotion: Promotion, event: PromotionEvent, *, note: str = "", values: Mapping[str, Any] | None = None
+        self,
+        promotion: Promotion,
+        event: PromotionEvent,
+        *,
+        note: str = "",
+        values: Mapping[str, Any] | None = None,
+        unheld: bool = False,
     ) -> Promotion:
         """Apply an event, with its line of the story."""
         state = next_state(promotion.state, event)
@@ -129,9 +140,12 @@ class MemoryPromotions:
             row = self.get(promotion.id)
             if (row.state, row.attempt) != (promotion.state, promotion.attempt):
                 raise ConflictError(f"promotion {promotion.id} was changed or taken over by somebody else")
-            if event is PromotionEvent.OVERRIDE or not state.is_open or state is PromotionState.AWAITING_APPROVAL:
-                columns["reason"] = note
+            if unheld and self._is_held(row):
+                raise ConflictError(f"promotion {promotion.id} is held by a worker")
+            if event in LETS_GO or not state.is_open or state is PromotionState.AWAITING_APPROVAL:
                 self.shelf.leases.pop(promotion.id, None)
+                if event is not PromotionEvent.AGREED:
+                    columns["reason"] = note
             if files is not None:
                 pin = Pin(promotion.model, promotion.version, files, promotion.id, self.shelf.now())
                 self.shelf.pins[promotion.model, promotion.version] = pin
@@ -158,6 +172,10 @@ class MemoryPromotions:
     def _holds(self, promotion: Promotion) -> bool:
         row = self.shelf.rows[promotion.id]
         return row.attempt == promotion.attempt and self.shelf.leases.get(row.id, (None,))[0] == self._owner
+
+    def _is_held(self, promotion: Promotion) -> bool:
+        owner, until = self.shelf.leases.get(promotion.id, (None, self.shelf.now()))
+        return owner is not None and until > self.shelf.now()
 
     def _store(self, promotion: Promotion, event: str, note: str) -> Promotion:
         self.shelf.rows[promotion.id] = promotion

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import predictions_to_json
+from numpy.typing import NDArray
 
 from mlflow_ext.errors import InvalidInputError
 from serving.bounds import DEFAULT, Bounds
@@ -15,7 +16,7 @@ from serving.codecs.answer import Answer, Logged, error
 from serving.codecs.mlflow_protocol import refused
 from serving.compression import TooLargeError, compressed
 from serving.openinference.messages import InferRequest, read_request, write_answer
-from serving.openinference.model_input import ModelInput, model_input, parameters_for
+from serving.openinference.model_input import model_input, parameters_for
 from serving.openinference.model_output import output_tensors
 from serving.pool import LoadedVersion
 from serving.refusals import refusal
@@ -49,27 +50,24 @@ class OpenInference:
         except (InvalidInputError, TooLargeError) as exc:
             return refusal(exc)
         params = parameters_for(request.parameters, loaded.predictor.metadata.get_params_schema())
+        written = given.written(params)
+        predictions = _by_plan(loaded, written)
         try:
-            predictions = loaded.predictor.predict(given.data, params=params)
+            if predictions is None:
+                predictions = loaded.predictor.predict(given.make(), params=params)
         except MlflowException as exc:
             return refused(exc)
         # whatever a model raises on an input that fits its signature; as for MLflow's own protocol, the request's fault
         except Exception:
             logger.exception("event=prediction_failed model=%r version=%d", loaded.model, loaded.version)
             return error(400, "BAD_REQUEST", "The model failed on this input; the reason is in the service's log.")
-        return self._written(loaded, request, given, params, predictions)
+        return self._answer(loaded, request, written, predictions)
 
-    def _written(
-        self,
-        loaded: LoadedVersion,
-        request: InferRequest,
-        given: ModelInput,
-        params: dict[str, Any] | None,
-        predictions: Any,
-    ) -> Answer:
+    def _answer(self, loaded: LoadedVersion, request: InferRequest, written: bytes, predictions: Any) -> Answer:
         try:
             outputs = output_tensors(predictions, loaded.predictor.metadata.get_output_schema())
-            logged = _logged(given, params, predictions)
+            response = StringIO()
+            predictions_to_json(predictions, response)
         # a model may give anything; what NumPy and JSON raise on it is as manifold
         except Exception:
             logger.exception("event=answer_failed model=%r version=%d", loaded.model, loaded.version)
@@ -82,15 +80,23 @@ class OpenInference:
         body, encoding = compressed(body, self.encoding)
         if encoding is not None:
             headers["Content-Encoding"] = encoding
+        # the log's readers know MLflow's protocol
+        logged = Logged(JSON, written, response.getvalue().encode())
         return Answer(200, body, JSON if header_length is None else "application/octet-stream", None, headers, logged)
 
 
-def _logged(given: ModelInput, params: dict[str, Any] | None, predictions: Any) -> Logged:
-    """Write request and predictions as MLflow's scoring protocol does, which is what the log's readers know."""
-    document = given.document if params is None else {**given.document, "params": params}
-    response = StringIO()
-    predictions_to_json(predictions, response)
-    return Logged(JSON, json.dumps(document).encode(), response.getvalue().encode())
+def _by_plan(loaded: LoadedVersion, written: bytes) -> NDArray[Any] | None:
+    """Let the version's plan predict, if it knows the request exactly; it judges what MLflow's protocol would carry."""
+    plan = loaded.plan
+    rows = None if plan is None else plan.rows(written)
+    if plan is None or rows is None:
+        return None
+    try:
+        return plan.predict(rows)
+    # the model's own code ran; the usual way tells what its failure means
+    except Exception as exc:
+        logger.warning("event=plan_failed engine=%s reason=%r", plan.engine, str(exc)[:200])
+        return None
 
 
 def error_body(content: dict[str, Any], request_id: str) -> bytes:

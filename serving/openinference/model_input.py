@@ -6,10 +6,12 @@ it gets. Answers: `model_output.py`.
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
@@ -24,12 +26,19 @@ class ModelInput:
     """A model's input.
 
     Attributes:
-        data: What `predict` takes.
+        make: Makes what `predict` takes; a plan needs none of it.
         document: The same as a request of MLflow's scoring protocol, before it is written as JSON.
+        finite: Whether no number in it is NaN or infinite.
     """
 
-    data: Any
+    make: Callable[[], Any]
     document: dict[str, Any]
+    finite: bool
+
+    def written(self, params: Mapping[str, Any] | None) -> bytes:
+        """Write the request as MLflow's scoring protocol has it; NaN and infinities as Python's JSON does."""
+        document = self.document if params is None else {**self.document, "params": params}
+        return msgspec.json.encode(document) if self.finite else json.dumps(document).encode()
 
 
 def model_input(inputs: Sequence[Tensor], schema: Schema | None) -> ModelInput:
@@ -49,8 +58,8 @@ def model_input(inputs: Sequence[Tensor], schema: Schema | None) -> ModelInput:
     if matrix is not None:
         names = _column_names(specs, descriptions)
         data = _converted(matrix, descriptions[0].datatype)
-        frame = pd.DataFrame(data, columns=names)
-        return ModelInput(frame, _split(names, [list(row) for row in data.tolist()]))
+        document = _split(names, data.tolist())
+        return ModelInput(partial(pd.DataFrame, data, columns=names), document, _finite(data))
     return _columns(inputs, specs, descriptions)
 
 
@@ -68,7 +77,8 @@ def _columns(
         if tensor is not None:
             values[name], logged[name] = _column(tensor, spec, one.datatype)
     document = _split(list(logged), [list(row) for row in zip(*logged.values(), strict=True)])
-    return ModelInput(pd.DataFrame(values), document)
+    finite = all(_finite(tensor.data) for tensor in inputs)
+    return ModelInput(partial(pd.DataFrame, values), document, finite)
 
 
 def _column(tensor: Tensor, spec: ColSpec, datatype: str) -> tuple[Any, list[Any]]:
@@ -118,11 +128,10 @@ def _tensors(
         if len(inputs) != 1:
             raise InvalidInputError(f"the model takes one input, {len(inputs)} were sent")
         array = _tensor(inputs[0], specs[0], descriptions[0])
-        return ModelInput(array, {"inputs": array.tolist()})
+        return _whole(array)
     given = _by_name(inputs, descriptions, [one.name for one in descriptions])
     arrays = {one.name: _tensor(given[one.name], spec, one) for spec, one in zip(specs, descriptions, strict=True)}
-    document = {"inputs": {name: array.tolist() for name, array in arrays.items()}}
-    return ModelInput(arrays, document)
+    return _named(arrays)
 
 
 def _tensor(tensor: Tensor, spec: TensorSpec, description: TensorDescription) -> Array:
@@ -150,15 +159,27 @@ def _as_given(inputs: Sequence[Tensor]) -> ModelInput:
     """Make the input of a model without a signature: an array, a data frame, or a dictionary of arrays."""
     arrays = {tensor.name: _plain(tensor) for tensor in inputs}
     if len(inputs) == 1:
-        array = arrays[inputs[0].name]
-        return ModelInput(array, {"inputs": array.tolist()})
+        return _whole(arrays[inputs[0].name])
     lengths = {len(array) for array in arrays.values()}
     if len(lengths) == 1 and all(_is_column(tensor) for tensor in inputs):
         flat = {name: array.ravel() for name, array in arrays.items()}
         data = [list(row) for row in zip(*(column.tolist() for column in flat.values()), strict=True)]
-        return ModelInput(pd.DataFrame(flat), _split(list(flat), data))
+        finite = all(map(_finite, arrays.values()))
+        return ModelInput(partial(pd.DataFrame, flat), _split(list(flat), data), finite)
+    return _named(arrays)
+
+
+def _whole(array: Array) -> ModelInput:
+    return ModelInput(lambda: array, {"inputs": array.tolist()}, _finite(array))
+
+
+def _named(arrays: dict[str, Array]) -> ModelInput:
     document = {"inputs": {name: array.tolist() for name, array in arrays.items()}}
-    return ModelInput(arrays, document)
+    return ModelInput(lambda: arrays, document, all(map(_finite, arrays.values())))
+
+
+def _finite(array: Array) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def _plain(tensor: Tensor) -> Array:

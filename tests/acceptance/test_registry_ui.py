@@ -22,7 +22,8 @@ POLICIES = {
     "ui-staging": {
         "evaluation": {"model_type": "regressor"},
         "gates": [{"metric": "root_mean_squared_error", "threshold": 0.5, "greater_is_better": False}],
-    }
+    },
+    "ui-guarded": {"governance": {"guard": "enforce"}},
 }
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / ".pytest_cache" / "screenshots"
@@ -140,6 +141,15 @@ def choose(page: Page, menu: Locator, stage: str) -> float:
     return time.monotonic()
 
 
+def save_alias(page: Page) -> None:
+    """Give the version on the page the alias `production`."""
+    page.get_by_role("button", name="Add").first.click()
+    dialog = page.get_by_role("dialog").filter(has_text="alias")
+    dialog.get_by_role("combobox").fill("production")
+    page.keyboard.press("Enter")
+    dialog.get_by_role("button", name="Save aliases").click()
+
+
 def test_the_route_of_the_page_moves_production(stack: Up, two_versions: Callable[[str], None]) -> None:
     """`/ajax-api/2.0/mlflow/model-versions/transition-stage` to Production, and the new version answers."""
     two_versions("ui-route")
@@ -180,14 +190,26 @@ def test_setting_the_alias_in_the_default_view(stack: Up, page: Page, two_versio
     two_versions(model)
     page.goto(f"{stack.mlflow_url}/#/models/{model}/versions/2")
     page.get_by_role("switch", name="New model registry UI").wait_for()
-    page.get_by_role("button", name="Add").first.click()
-    dialog = page.get_by_role("dialog").filter(has_text="alias")
-    dialog.get_by_role("combobox").fill("production")
-    page.keyboard.press("Enter")
-    dialog.get_by_role("button", name="Save aliases").click()
+    save_alias(page)
     answers_soon(stack, model, time.monotonic())
     wait_until(lambda: stage_of(stack, model, 2) == "Production", 60, stack.explain)
     assert stage_of(stack, model, 1) == "Archived"
+
+
+def test_the_guards_words_are_shown_where_the_click_was(stack: Up, page: Page) -> None:
+    """A guarded model's version is clicked to Production, by alias and stage: the page says why not and what to do."""
+    model = "ui-guarded"
+    for version in (1, 2):
+        register(stack.mlflow_url, model, constant(float(version)))
+    words = page.get_by_text(f"Version 2 of {model} cannot be moved to Production by hand")
+    page.goto(f"{stack.mlflow_url}/#/models/{model}/versions/2")
+    page.get_by_role("switch", name="New model registry UI").wait_for()
+    save_alias(page)
+    expect(words.first).to_be_visible(timeout=PATIENCE_MS)
+    page.reload()
+    choose(page, older_view(page, stack, model), "Production")
+    expect(words.first).to_be_visible(timeout=PATIENCE_MS)
+    assert stage_of(stack, model, 2) == "None"
 
 
 def test_the_lifecycle_page_shows_what_is_served(stack: Up, page: Page, two_versions: Callable[[str], None]) -> None:

@@ -177,3 +177,20 @@ def test_evidence_is_kept_under_names_of_its_own(bench: Bench) -> None:
     assert all(bench.kept(path).startswith(b"\x89PNG") for path in pictures)
     assert bench.kept(table).decode().splitlines()[0] == "a,b,target,note"
     assert pyplot.get_fignums() == []
+
+
+def test_a_model_that_is_logged_to_answer_with_probabilities_still_gives_labels(
+    mlflow_url: str, tmp_path: Path
+) -> None:
+    """`pyfunc_predict_fn="predict_proba"`: gates compare labels and probabilities all the same."""
+    registered = register(
+        mlflow_url, "gate-context-proba", MODEL, input_example=FRAME.head(2), pyfunc_predict_fn="predict_proba"
+    )
+    with pointed_at(mlflow_url):
+        opened = open_model(connect(mlflow_url), registered, tmp_path, trust="types")
+    assert np.ndim(opened.model.predict(FRAME)) == 2
+    version = LoadedVersion(opened.model, version=1, name="it", directory=opened.directory, metrics={})
+    assert version.predict(ROWS).tolist() == MODEL.predict(FRAME).tolist()
+    scores = version.scores(ROWS)
+    assert scores is not None
+    assert np.allclose(scores, MODEL.predict_proba(FRAME))

@@ -33,6 +33,7 @@ GATES = {
     "gates": [
         {"metric": "roc_auc", "threshold": 0.6, "min_absolute_change": 0.0},
         {"gate": "better_than_champion", "ask": "non_inferior", "margin": 0.02, "importance": "advisory"},
+        {"gate": "behaviour", "min_agreement": 0.9, "importance": "advisory"},
     ]
 }
 LEASE_S = 2.0

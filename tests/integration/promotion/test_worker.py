@@ -31,6 +31,10 @@ def test_a_good_candidate_is_promoted_and_mlflow_tells_why(stack: Stack) -> None
     assert promotion.state is PromotionState.PROMOTED, promotion.reason + stack.logs()
     assert (stack.stage(good), stack.stage(weak)) == (Stage.PRODUCTION, Stage.ARCHIVED)
     assert promotion.champion_version == weak
+    assert promotion.report is not None
+    # nobody has sent a request yet
+    assert [one["verdict"] for one in promotion.report["results"]] == ["passed", "passed", "inconclusive"]
+    assert "no request to" in promotion.report["results"][-1]["reason"]
     assert promotion.run_id is not None
 
     run = stack.client.get_run(promotion.run_id)

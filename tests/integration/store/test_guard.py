@@ -14,6 +14,7 @@ from mlflow_ext.errors import GateRefusedError
 from mlflow_ext.health import check_triggers
 from mlflow_ext.registry.client import MlflowRegistry
 from mlflow_ext.store.audit import SqlAudit
+from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.guard import Guard
 from mlflow_ext.store.promotions import SqlPromotions
 
@@ -88,6 +89,43 @@ def test_sql_is_refused_even_when_the_gates_passed(engine: Engine) -> None:
     with pytest.raises(DBAPIError, match="not go to Production in this way"):
         sql(engine, MARKS["stage"])
     sql(engine, MARKS["stage"], ours=True)
+
+
+@pytest.mark.usefixtures("client")
+def test_who_tried_by_sql_is_written_down_afterwards(engine: Engine) -> None:
+    """The refused statement leaves nothing but numbers that no rollback undoes; the worker makes an entry of them."""
+    guard = Guard(engine)
+    assert guard.note_refusals() == 0
+    sql(
+        engine,
+        "CREATE ROLE mallory_of_this_test LOGIN",
+        "GRANT UPDATE, SELECT ON model_versions TO mallory_of_this_test",
+    )
+    try:
+        for user in ("postgres", "postgres", "mallory_of_this_test"):
+            other = make_engine(engine.url.set(username=user).render_as_string(hide_password=False))
+            with pytest.raises(DBAPIError, match="cannot be moved"):
+                sql(other, MARKS["stage"])
+            other.dispose()
+        assert (guard.note_refusals(), guard.note_refusals()) == (3, 0)
+    finally:
+        sql(engine, "DROP OWNED BY mallory_of_this_test", "DROP ROLE mallory_of_this_test")
+    last = SqlAudit(engine).entries("wine")[-1]
+    assert (last.action, last.actor, last.source) == ("guard:refused", "sql:mallory_of_this_test", "sql")
+    assert "3 by SQL since the last look" in last.details
+    with pytest.raises(DBAPIError):
+        sql(engine, MARKS["alias"])
+    assert guard.note_refusals() == 1
+    assert SqlAudit(engine).verify() == []
+
+
+@pytest.mark.usefixtures("client")
+def test_a_version_in_production_cannot_become_another_one(engine: Engine) -> None:
+    """A row in Production that takes another number brings that number to Production."""
+    promoted(engine, 1)
+    sql(engine, "UPDATE model_versions SET current_stage = 'Production' WHERE name = 'wine' AND version = 1", ours=True)
+    with pytest.raises(DBAPIError, match="Version 7 of wine cannot be moved"):
+        sql(engine, "UPDATE model_versions SET version = 7 WHERE name = 'wine' AND version = 1", ours=True)
 
 
 @pytest.mark.usefixtures("client")

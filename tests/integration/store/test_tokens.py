@@ -5,24 +5,29 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
+from mlflow_ext.domain.actors import Actor, Source, acting_as
 from mlflow_ext.domain.tokens import Right, TokenState, token_digest, token_id
 from mlflow_ext.errors import InvalidInputError, NotFoundError, UnavailableError
+from mlflow_ext.store.audit import SqlAudit
 from mlflow_ext.store.engine import make_engine, translated
 from mlflow_ext.store.notifications import PgNotifications
 from mlflow_ext.store.tokens import CHANNEL, Tokens
 from tests.conftest import free_port
+
+ANN = Actor("cli:ann@here", Source.CLI)
 
 
 def test_a_token_is_kept_without_its_secret(engine: Engine) -> None:
     """What was asked for comes back; of the secret only its SHA-256 is in the database."""
     tokens = Tokens(engine)
     expires = datetime.now(UTC) + timedelta(days=1)
-    made, secret = tokens.create(
-        [Right.SCORE, Right.READ], models=["wine", "beer"], expires_at=expires, note="till", by="ann"
-    )
+    with acting_as(ANN):
+        made, secret = tokens.create(
+            [Right.SCORE, Right.READ], models=["wine", "beer"], expires_at=expires, note="till"
+        )
     assert tokens.all() == tokens.in_force() == [made]
     assert (made.rights, made.models) == ({Right.SCORE, Right.READ}, {"wine", "beer"})
-    assert (made.expires_at, made.note, made.created_by, made.revoked_at) == (expires, "till", "ann", None)
+    assert (made.expires_at, made.note, made.created_by, made.revoked_at) == (expires, "till", ANN.name, None)
     assert (made.id, made.sha256) == (token_id(secret), token_digest(secret))
     with engine.connect() as connection:
         row = connection.execute(text("SELECT CAST(token AS text) FROM mlflow_ext.token")).scalar_one()
@@ -50,9 +55,10 @@ def test_revoking_is_for_ever_and_may_be_repeated(engine: Engine) -> None:
     """The first revocation stands; an unknown id is said to be unknown."""
     tokens = Tokens(engine)
     made, _ = tokens.create([Right.SCORE])
-    first = tokens.revoke(made.id, by="ann")
-    assert (first.state(datetime.now(UTC)), first.revoked_by) == (TokenState.REVOKED, "ann")
-    assert tokens.revoke(made.id, by="bob") == first
+    with acting_as(ANN):
+        first = tokens.revoke(made.id)
+    assert (first.state(datetime.now(UTC)), first.revoked_by) == (TokenState.REVOKED, ANN.name)
+    assert tokens.revoke(made.id) == first
     with pytest.raises(NotFoundError, match="token list"):
         tokens.revoke("0123456789abcdef")
 
@@ -95,6 +101,24 @@ def test_any_change_shows_in_the_fingerprint(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM mlflow_ext.token"))
     assert tokens.fingerprint() == seen[0]
+
+
+def test_the_audit_trail_tells_who_made_and_revoked_it(engine: Engine) -> None:
+    """One entry each, once, in the chain that is about no model; the trail stays whole, and knows no secret."""
+    tokens, trail = Tokens(engine), SqlAudit(engine)
+    with acting_as(ANN):
+        made, secret = tokens.create([Right.SCORE], models=["wine"])
+        tokens.revoke(made.id)
+        tokens.revoke(made.id)
+    told = [entry for entry in trail.entries("") if entry.action.startswith("token:")]
+    assert [(entry.action, entry.actor) for entry in told] == [
+        ("token:created", ANN.name),
+        ("token:revoked", ANN.name),
+    ]
+    assert made.id in told[0].details
+    assert "wine" in told[0].details
+    assert secret[-43:] not in "".join(entry.details for entry in told)
+    assert trail.verify() == []
 
 
 def test_scoring_processes_forget_what_ended_long_ago(engine: Engine) -> None:

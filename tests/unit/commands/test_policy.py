@@ -43,7 +43,7 @@ def test_every_mistake_of_a_file_is_named_at_once(tmp_path: Path) -> None:
     file.write_text("models: {wine: {gates: [{gate: metrics}, {metric: auc}], drift: {windows: 3}}}")
     with pytest.raises(InvalidSettingsError) as raised:
         CliRunner().invoke(cli, ["policy", "check", str(file)], catch_exceptions=False)
-    for part in ("models.wine.gates.0", "known are behaviour", "models.wine.gates.1", "models.wine.drift.windows"):
+    for part in ("models.wine.gates.0", "known are ", "models.wine.gates.1", "models.wine.drift.windows"):
         assert part in str(raised.value)
     with pytest.raises(InvalidSettingsError, match="cannot be read"):
         CliRunner().invoke(cli, ["policy", "check", str(tmp_path / "none.yaml")], catch_exceptions=False)

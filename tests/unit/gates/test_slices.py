@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from mlflow_ext.domain.gates import GateResult, Verdict
+from mlflow_ext.domain.signature import Column, Signature
 from mlflow_ext.gates import judge
 from mlflow_ext.gates.slices import SlicesPolicy
 from mlflow_ext.testing import MemoryContext, MemoryVersion
@@ -50,6 +51,7 @@ def test_the_worst_group_fails_and_is_named() -> None:
         version(2, {"west": 0.4, "island": 1.0}), version(1, {}), columns=["region", "age"], max_gap=0.05, max_loss=0.05
     )
     assert (gap.verdict, loss.verdict) == (Verdict.FAILED, Verdict.FAILED)
+    assert "region west loses 0." in loss.reason
     assert (gap.details["group"], loss.details["column"]) == ("west", "region")
     assert gap.measured == pytest.approx(0.2, abs=0.05)
     assert loss.measured == pytest.approx(0.3, abs=0.05)
@@ -101,6 +103,30 @@ def test_columns_may_be_combined() -> None:
     assert len([one for one in groups if "island" not in one]) == 6
 
 
+def test_a_search_finds_the_rows_that_are_answered_worse() -> None:
+    """Nobody named the region or the age: the tree does, and the half that it has not seen confirms it."""
+
+    def answer(frame: pd.DataFrame) -> np.ndarray:
+        weak = (frame["region"] == "west") & (frame["age"] > 50)
+        return np.where(frame["luck"] < np.where(weak, 0.5, 0.05), 1 - frame["target"], frame["target"])
+
+    rows = ROWS.assign(luck=RNG.random(COUNT))
+    seen = Signature((Column("region", "string"), Column("age", "long")))
+    [found], _ = judged(MemoryVersion(2, answer=answer, signature=seen), rows=rows, columns=[], max_weak_gap=0.1)
+    assert (found.verdict, found.measured) == (Verdict.FAILED, pytest.approx(0.37, abs=0.08))
+    assert "region is west" in found.details["rule"]
+    assert "age > 50.5" in found.details["rule"]
+    assert found.sample_size == pytest.approx(COUNT / 2 / 3 * 0.47, rel=0.2)
+    even = MemoryVersion(2, answer=lambda frame: np.where(frame["luck"] < 0.1, 1 - frame["target"], frame["target"]))
+    even.signature = seen
+    [none], _ = judged(even, rows=rows, columns=[], max_weak_gap=0.1)
+    assert none.verdict is Verdict.PASSED
+    [no_mean], _ = judged(even, rows=rows, columns=[], metric="f1_score", max_weak_gap=0.1)
+    assert (no_mean.verdict, "no mean of rows" in no_mean.reason) == (Verdict.ERROR, True)
+    [few], _ = judged(even, rows=rows.head(30), columns=[], max_weak_gap=0.1)
+    assert few.verdict is Verdict.INCONCLUSIVE
+
+
 def test_what_cannot_be_judged() -> None:
     """Small groups are inconclusive, an unknown column is an error that lists them, a first version loses nothing."""
     [small], _ = judged(version(2, {}), rows=ROWS.head(40), max_gap=0.1)
@@ -113,3 +139,5 @@ def test_what_cannot_be_judged() -> None:
     assert lonely.verdict is Verdict.INCONCLUSIVE
     with pytest.raises(ValidationError, match="needs max_gap"):
         SlicesPolicy(columns=("a",))
+    with pytest.raises(ValidationError, match="columns: name those"):
+        SlicesPolicy(max_gap=0.1)

@@ -76,6 +76,11 @@ def test_a_gate_shows_its_picture_details_and_what_it_counts_for() -> None:
     assert "<rect" not in page
     assert "<rect" in gates_page(PROMOTION, report, "Fine.")
     assert re.findall(r'src="(?!data:)', page) == []
+    twice = gates_page(
+        PROMOTION, replace(report, results=(result, replace(result, name="b"))), "", {"gates/a.png": b"P"}
+    )
+    assert twice.count("data:image/png") == 1
+    assert "Picture: at auc" in twice
 
 
 def test_a_gate_on_trial_is_not_in_the_description() -> None:

@@ -228,6 +228,7 @@ _PATHS = (
     MLFLOW,
     TENSORS,
     "/models/scaled/invocations",
+    "/models/planned/invocations",
     "/v2/models/scaled/infer",
     "/v2/repository/index",
     "/models/numbers/feedback",

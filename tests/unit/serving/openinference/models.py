@@ -2,16 +2,22 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
+import mlflow.sklearn
 import numpy as np
 import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import Array
+from sklearn.linear_model import LinearRegression
 
+from serving.codecs.mlflow_protocol import accepted
+from serving.plan import compile_plan
 from serving.pool import LoadedVersion
 from tests.unit.serving.in_process import App, app
 
@@ -81,10 +87,23 @@ def load(directory: Path, name: str) -> LoadedVersion:
     return LoadedVersion(name, 1, path, model, model.metadata.get_input_schema())
 
 
+def planned(directory: Path) -> LoadedVersion:
+    """Fit, save and load a scikit-learn model that a plan is compiled for."""
+    path = str(directory / "planned")
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=list("abc"))
+    fitted = LinearRegression().fit(rows, rows.sum(axis=1))
+    mlflow.sklearn.save_model(fitted, path, signature=ModelSignature(NUMBERS), pip_requirements=[])
+    model = mlflow.pyfunc.load_model(path)
+    version = LoadedVersion("planned", 1, path, model, model.metadata.get_input_schema())
+    plan = compile_plan(model, version.input_schema, partial(accepted, version))
+    assert plan is not None
+    return replace(version, plan=plan)
+
+
 @contextlib.contextmanager
 def serving(directory: Path, *names: str, **settings: Any) -> Iterator[App]:
-    """Serve some of the models, by default all of them."""
-    versions = [load(directory, name) for name in names or SIGNATURES]
+    """Serve some of the models, by default all of them, and the one with a plan."""
+    versions = [*(load(directory, name) for name in names or SIGNATURES), planned(directory)]
     with app(directory / "data", *versions, **settings) as running:
         yield running
 

@@ -176,6 +176,19 @@ def test_errors_of_routes(scoring: App, method: str, path: str, status: int) -> 
     check_error(scoring.client.request(method, path, json=ROWS), status)
 
 
+@given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=20), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_both_protocols_give_the_same_predictions(scoring: App, rows: list[list[float]], whole: bool) -> None:
+    """The same rows have the same predictions to the last bit, by a plan in MLflow's protocol and as tensors."""
+    table = {"dataframe_split": {"columns": ["a", "b", "c"], "data": rows}}
+    theirs = scoring.client.post("/models/planned/invocations", json=table).json()["predictions"]
+    inputs = [column(name, *values) for name, values in zip("abc", zip(*rows, strict=True), strict=True)]
+    if whole:
+        inputs = [{"name": "all", "datatype": "FP64", "shape": [len(rows), 3], "data": rows}]
+    ours = scoring.client.post("/v2/models/planned/infer", json={"inputs": inputs}).json()["outputs"][0]["data"]
+    assert ours == theirs
+
+
 def test_bounds(scoring: App) -> None:
     """Too large, too large once decompressed, and an unknown encoding are told apart."""
     check_error(scoring.client.post(INFER, content=b" " * 200_001), 413)

@@ -1,0 +1,102 @@
+"""MLflow's own authentication over our registry store: its users are the trail's actors, and the guard holds."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from mlflow_ext.domain.guard import GuardMode
+from mlflow_ext.registry.agreement import ACTOR_HEADER
+from mlflow_ext.store.audit import SqlAudit
+from mlflow_ext.store.engine import make_engine
+from mlflow_ext.store.guard import Guard
+from tests.conftest import answers, clone_database, free_port, wait_until
+
+ADMIN = ("admin", "a-long-password-1")
+ALICE = ("alice", "a-long-password-2")
+
+
+@pytest.fixture(scope="module")
+def database(postgres: str, template_database: str) -> Iterator[Engine]:
+    """The server's database."""
+    for url in clone_database(postgres, template_database):
+        engine = make_engine(url)
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def server(database: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`mlflow server --app-name basic-auth`, with a user besides the administrator."""
+    directory = tmp_path_factory.mktemp("auth")
+    (directory / "auth.ini").write_text(
+        "[mlflow]\ndefault_permission = EDIT\n"
+        f"database_uri = sqlite:///{directory}/users.db\n"
+        f"admin_username = {ADMIN[0]}\nadmin_password = {ADMIN[1]}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+        encoding="utf-8",
+    )
+    port = free_port()
+    with (directory / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1"),
+                *("--port", str(port), "--workers", "1"),
+                *("--backend-store-uri", database.url.render_as_string(hide_password=False)),
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=directory,
+            env={
+                **os.environ,
+                "MLFLOW_AUTH_CONFIG_PATH": str(directory / "auth.ini"),
+                "MLFLOW_FLASK_SERVER_SECRET_KEY": "only for this test",
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            },
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: answers(f"{url}/health"), 150, lambda: (directory / "server.log").read_text())
+        made = call(url, ADMIN, "api", "users/create", username=ALICE[0], password=ALICE[1])
+        assert made.is_success, made.text
+        yield url
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(20)
+
+
+def call(url: str, who: tuple[str, str], api: str, route: str, claim: str = "", **body: str) -> httpx.Response:
+    """Call MLflow's REST API as a user."""
+    headers = {ACTOR_HEADER: claim} if claim else {}
+    return httpx.post(f"{url}/{api}/2.0/mlflow/{route}", json=body, auth=who, headers=headers, timeout=30)
+
+
+def test_users_of_mlflow_are_named_and_guarded(server: str, database: Engine) -> None:
+    """Proven names stand alone, whatever a header claims; a wrong password does nothing; the guard answers 403."""
+    Guard(database).set_modes(GuardMode.WARN, {"wine": GuardMode.ENFORCE})
+    for who, api, route, body in (
+        (ADMIN, "api", "registered-models/create", {}),
+        (ADMIN, "api", "model-versions/create", {"source": "s3://bucket/model"}),
+        (ALICE, "ajax-api", "registered-models/alias", {"alias": "best", "version": "1"}),
+    ):
+        done = call(server, who, api, route, name="wine", **body)
+        assert done.is_success, done.text
+    move = {"name": "wine", "version": "1", "stage": "Staging"}
+    claimed = call(server, ALICE, "api", "model-versions/transition-stage", "cli cli:bob@host", **move)
+    assert claimed.is_success, claimed.text
+    assert call(server, ("alice", "wrong"), "api", "model-versions/transition-stage", **move).status_code == 401
+    refused = call(server, ALICE, "ajax-api", "model-versions/transition-stage", **(move | {"stage": "Production"}))
+    assert refused.status_code == 403
+    assert "cannot be moved to Production by hand" in refused.json()["message"]
+    told = [(e.action, e.actor, e.source) for e in SqlAudit(database).entries("wine") if e.action != "guard:mode"]
+    assert told == [
+        ("version:registered", "admin", "api"),
+        ("alias:set", "alice", "ui"),
+        ("version:stage", "alice", "cli"),
+        ("guard:refused", "alice", "ui"),
+    ]
