@@ -10,11 +10,13 @@ from typing import Any
 import pandas as pd
 
 from drift.columns import guard
+from drift.logged import estimated_rows, evenly_sampled, without_personal_data
 from drift.performance import realised
 from drift.reference import References
 from drift.segment_files import WindowRows, read_window
 from drift.verdict import decide
 from mlflow_ext.domain.drift import DriftCheck, DriftReport, DriftVerdict
+from mlflow_ext.domain.privacy import KeyedHash
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.ports import Pointers, RegistryView
 from mlflow_ext.store.labels import Labels
@@ -35,6 +37,7 @@ class Sources:
         labels: What became of them.
         references: What they are compared with.
         policy_of: How a model is watched, as the configuration says now.
+        keyed_hash: What hashes personal data, to compare the reference with hashed columns; `None` without its secret.
     """
 
     pointers: Pointers
@@ -43,6 +46,7 @@ class Sources:
     labels: Labels
     references: References
     policy_of: Callable[[str], ModelPolicy]
+    keyed_hash: KeyedHash | None = None
 
 
 def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes | None]:
@@ -65,14 +69,19 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
     if version is None:
         return _inconclusive(check, None, 0, f"no version of {check.model} is in Production"), None
 
-    rows = read_window(sources.index, check.model, version, check.window)
+    read = read_window(sources.index, check.model, version, check.window)
+    received = estimated_rows(read)
+    rows = evenly_sampled(read)
     if len(rows) < policy.drift.minimum_rows:
         reason = f"{len(rows)} rows in the window, {policy.drift.minimum_rows} are needed"
-        return _inconclusive(check, version, len(rows), reason), None
+        if received > len(rows):
+            reason = f"{len(rows)} logged rows of some {received} in the window, {policy.drift.minimum_rows} are needed"
+        return _inconclusive(check, version, len(rows), reason, received), None
 
     reference = sources.references.read(sources.view.version(check.model, version), policy.drift.reference)
     there, here = _sample(reference, policy.drift.sample_rows), _sample_window(rows, policy.drift.sample_rows)
-    inputs, decided = guard(there, here.inputs, "data", policy.drift.ignore)
+    there, seen, withheld = without_personal_data(there, here.inputs, policy.privacy, sources.keyed_hash)
+    inputs, decided = guard(there, seen, "data", policy.drift.ignore)
     outputs, others = guard(there, here.outputs, "prediction", policy.drift.ignore)
 
     # takes seconds in the process's first check: only now is it sure to be needed
@@ -81,7 +90,7 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
     title = f"{check.model} version {version}, {check.window}"
     compared, snapshot = compare([*inputs, *outputs], drift_share=policy.drift.drift_share, title=title)
     order = [*rows.inputs.columns, *rows.outputs.columns]
-    columns = sorted([*decided, *others, *compared], key=lambda one: (one.kind, order.index(one.column)))
+    columns = sorted([*decided, *others, *compared], key=lambda one: (one.kind, order.index(one.column))) + withheld
     verdict, share, reason = decide(columns, policy.drift.drift_share)
     report = DriftReport(
         model=check.model,
@@ -90,6 +99,7 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
         verdict=verdict,
         reason=reason,
         window_rows=len(rows),
+        received_rows=received,
         reference_rows=len(reference),
         columns=tuple(columns),
         drift_share=share,
@@ -121,5 +131,8 @@ def _sample_window(rows: WindowRows, most: int) -> WindowRows:
     return WindowRows(rows.meta.loc[chosen], rows.inputs.loc[chosen], rows.outputs.loc[chosen])
 
 
-def _inconclusive(check: DriftCheck, version: int | None, rows: int, reason: str) -> DriftReport:
-    return DriftReport(check.model, version, check.window, DriftVerdict.INCONCLUSIVE, reason, window_rows=rows)
+def _inconclusive(
+    check: DriftCheck, version: int | None, rows: int, reason: str, received: int | None = None
+) -> DriftReport:
+    verdict = DriftVerdict.INCONCLUSIVE
+    return DriftReport(check.model, version, check.window, verdict, reason, window_rows=rows, received_rows=received)

@@ -38,6 +38,7 @@ _META = {
     "at": AT,
     "arm": pa.string(),
     "latency_us": pa.int64(),
+    "share": pa.float64(),
 }
 
 
@@ -96,6 +97,7 @@ def _table(records: Sequence[PredictionRecord], batch: ParsedRequests, columns: 
             "at": [record.at for record in mine],
             "arm": [record.arm for record in mine],
             "latency_us": [record.latency_us for record in mine],
+            "share": [record.share for record in mine],
         }
     )
     meta = meta.loc[meta.index.repeat(counts)].reset_index(drop=True)
@@ -113,8 +115,11 @@ def _table(records: Sequence[PredictionRecord], batch: ParsedRequests, columns: 
         add(name, name, OUTPUT, _inferred(outputs[name]))
     taken = {*_META, *outputs.columns}
     for name in columns.inputs or [str(name) for name in frame.columns]:
+        if name in batch.dropped:
+            continue
         stored = f"input.{name}" if name in taken else name
-        add(stored, name, INPUT, _input(frame, name, columns.inputs.get(name)))
+        kind = "string" if name in batch.hashed else columns.inputs.get(name)
+        add(stored, name, INPUT, _input(frame, name, kind))
     return pa.table(arrays, schema=pa.schema(fields))
 
 

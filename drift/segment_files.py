@@ -30,7 +30,7 @@ class WindowRows:
     """Predictions of one model version in one window, all three with the same rows.
 
     Attributes:
-        meta: `request_id`, `row`, `at`, `arm`, `latency_us`.
+        meta: `request_id`, `row`, `at`, `arm`, `latency_us`, `share` (of the requests that were logged then).
         inputs: The inputs, by their names in the signature.
         outputs: `prediction`, or `prediction_…` for several.
     """
@@ -102,7 +102,7 @@ def read_window(index: Segments, model: str, version: int | None, window: Window
 
 def _window_rows(tables: Sequence[pa.Table], window: Window) -> WindowRows:
     if not tables:
-        empty = pd.DataFrame(columns=["request_id", "row", "at", "arm", "latency_us"])
+        empty = pd.DataFrame(columns=["request_id", "row", "at", "arm", "latency_us", "share"])
         return WindowRows(empty, pd.DataFrame(), pd.DataFrame())
     table = merged(tables)
     at = table.column("at")

@@ -48,6 +48,8 @@ def show_check(check: DriftCheck, mlflow_url: str, console: Console | None = Non
     console.print(f"[bold {colour}]{report.verdict.value}[/]: {report.reason}", highlight=False)
     console.print(f"{report.model} version {report.version}, {report.window}", highlight=False)
     console.print(f"{report.window_rows} rows, reference {report.reference_rows} rows", highlight=False)
+    if report.received_rows is not None and report.received_rows > report.window_rows:
+        console.print(f"the log is sampled: some {report.received_rows} rows were received", highlight=False)
     if report.columns:
         console.print(_columns(report.columns))
     if report.performance:

@@ -95,6 +95,7 @@ def check_step(parts: Services, owner: str) -> Callable[[], bool]:
         labels=Labels(parts.engine),
         references=References(lambda version, source: fetch_rows(client, version, source, kept)),
         policy_of=Policies(parts.settings).of,
+        keyed_hash=parts.settings.keyed_hash(),
     )
 
     def step() -> bool:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from mlflow_ext.domain.guard import GuardMode
+from mlflow_ext.domain.privacy import KeyedHash
 from mlflow_ext.errors import InvalidSettingsError
 from mlflow_ext.policy import ModelPolicy, merge
 
@@ -22,7 +23,9 @@ PREFIX = "MLFLOW_EXT_"
 DEFAULT_FILE = "mlflow-ext.yaml"
 PASSED_ON = frozenset({"CONFIG", "RETRAINING_TRIGGER_ID", "ACTOR"})
 """Variables of ours that are no settings: the file's own path, and what a parent process tells a child."""
-SECRETS = frozenset({"database_url", "token"})
+SECRETS = frozenset({"database_url", "token", "privacy_key"})
+SHORTEST_KEY = 32
+"""Characters of the shortest `privacy_key`: 128 bits, were it written in hexadecimal digits."""
 
 
 def normalise_database_url(url: str) -> str:
@@ -47,6 +50,13 @@ def _token(value: SecretStr) -> SecretStr:
     text = value.get_secret_value().strip()
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("must be one word of printable ASCII, as `mlflow-ext token create` prints it")
+    return SecretStr(text)
+
+
+def _privacy_key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    if len(text) < SHORTEST_KEY:
+        raise ValueError(f"must have at least {SHORTEST_KEY} characters, such as `openssl rand -hex 32` prints")
     return SecretStr(text)
 
 
@@ -99,6 +109,9 @@ class Settings(BaseModel):
         max_json_depth: Most levels of lists and objects in each other in a request's JSON; more: 400.
         scoring_threads: Scoring requests that one process computes at a time.
         max_queued_requests: Scoring requests that wait or are being received beside these; one more: 503.
+        spool_max_bytes: The most bytes that the prediction spool may hold; beyond it predictions are not logged.
+        spool_min_free_bytes: The least bytes that stay free on the spool's disk.
+        privacy_key: Secret of the keyed hashes that stand for personal data in the prediction log.
         default_model: Model that answers `POST /invocations`.
         artifacts_url: Where MLflow's server keeps artifacts; unset means a directory under `data_dir`.
         segments_url: Where prediction segments are kept (any fsspec URL); unset means a directory under `data_dir`.
@@ -138,6 +151,9 @@ class Settings(BaseModel):
     max_json_depth: int = Field(default=64, ge=4, le=500)
     scoring_threads: int = Field(default=8, ge=1, le=256)
     max_queued_requests: int = Field(default=1000, ge=0, le=100_000)
+    spool_max_bytes: int = Field(default=2 * 1024**3, ge=1024**2)
+    spool_min_free_bytes: int = Field(default=512 * 1024**2, ge=0)
+    privacy_key: Annotated[SecretStr, AfterValidator(_privacy_key)] | None = None
     default_model: str | None = None
     artifacts_url: str | None = None
     segments_url: str | None = None
@@ -176,6 +192,25 @@ class Settings(BaseModel):
         Unless it is set, whoever reaches a port of this machine's own may ask; anywhere else a token is needed.
         """
         return self.auth or ("none" if is_loopback(address) else "token")
+
+    def keyed_hash(self) -> KeyedHash | None:
+        """Give what hashes personal data; `None` without a `privacy_key`."""
+        return None if self.privacy_key is None else KeyedHash(self.privacy_key.get_secret_value().encode())
+
+    def require_privacy_key(self) -> None:
+        """Refuse to log for models whose policy asks for keyed hashes while there is no key.
+
+        Raises:
+            InvalidSettingsError: It names the models.
+        """
+        asking = [f"models.{name}" for name, one in sorted(self.models.items()) if one.privacy.hash]
+        if self.defaults.privacy.hash:
+            asking.insert(0, "defaults")
+        if asking and self.privacy_key is None:
+            raise InvalidSettingsError(
+                f"{', '.join(asking)}: privacy.hash needs a secret: set {PREFIX}PRIVACY_KEY_FILE to a file with what "
+                "`openssl rand -hex 32` prints, the same for the promotion service and the drift scheduler"
+            )
 
     @property
     def segments_root(self) -> str:

@@ -5,12 +5,20 @@ What a model's state is belongs to `commands/status.py`.
 
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlflow_ext.errors import InvalidInputError, MlflowExtError, UnavailableError
 
 TIMEOUT_S = 3.0
+_LOST = {
+    "full": "for want of room (is the compactor of the drift scheduler running?)",
+    "disk": "because the disk cannot be written",
+    "unfit": "too large for a record",
+    "private": "where personal data could not be told apart (policy privacy)",
+}
+"""Why predictions were not logged, by the word that scoring processes use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,36 @@ def check_role(database_url: str, role: str, *, host: str | None = None) -> Heal
         return Health(role, ok=False, detail=f"no process has given a sign of life for {MAX_AGE_S:.0f} s")
     pids = ", ".join(f"{r.host}:{r.pid}" for r in living)
     return Health(role, ok=True, detail=f"{len(living)} running ({pids})")
+
+
+def check_prediction_log(database_url: str) -> Health:
+    """Ask the living scoring processes whether what they answer is being logged, and what was lost since they began."""
+    from mlflow_ext.store.engine import make_engine
+    from mlflow_ext.store.replicas import Replicas
+
+    part = "prediction log"
+    engine = make_engine(database_url, name="mlflow-ext health", pool_size=1)
+    try:
+        living = Replicas(engine).living(role="scoring")
+    except UnavailableError as exc:
+        return Health(part, ok=False, detail=str(exc))
+    finally:
+        engine.dispose()
+    lost: Counter[str] = Counter()
+    losing: set[str] = set()
+    for replica in living:
+        for model, told in replica.state.items():
+            log = told.get("log") if isinstance(told, dict) else None
+            if log:
+                lost.update(log["lost"])
+                losing |= {model} if log["losing"] else set()
+    if not lost:
+        return Health(part, ok=True, detail=f"nothing lost ({len(living)} scoring processes)")
+    why = ", ".join(f"{count} {_LOST[reason]}" for reason, count in sorted(lost.items()))
+    detail = f"lost since the scoring processes began: {why}"
+    if losing:
+        return Health(part, ok=False, detail=f"losing predictions of {', '.join(sorted(losing))}; {detail}")
+    return Health(part, ok=True, detail=f"nothing lost lately; {detail}")
 
 
 def _http(part: str, question: str, url: str) -> Health:

@@ -17,6 +17,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     TypeAdapter,
+    model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -133,6 +134,46 @@ class ServingPolicy(Section):
     trust: Literal["types", "code"] = "types"
 
 
+class PredictionLogPolicy(Section):
+    """How much of what a model answers is logged.
+
+    Attributes:
+        mode: `durable`: every prediction, before its answer is sent; `sampled`: a share of them, in the same way.
+        share: Share of the requests that `sampled` keeps, chosen by a hash of the request id; above 0, at most 1.
+    """
+
+    mode: Literal["durable", "sampled"] = "durable"
+    share: float = Field(default=0.1, gt=0, le=1)
+
+    @property
+    def kept(self) -> float:
+        """Share of the requests that is logged."""
+        return self.share if self.mode == "sampled" else 1.0
+
+
+class PrivacyPolicy(Section):
+    """Personal data that does not reach the disk.
+
+    Attributes:
+        drop: Columns that are left out of the prediction log.
+        hash: Columns whose values are replaced by a keyed hash (setting `privacy_key`).
+    """
+
+    drop: tuple[str, ...] = ()
+    hash: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_fate_each(self) -> "PrivacyPolicy":
+        if both := sorted({*self.drop} & {*self.hash}):
+            raise ValueError(f"{', '.join(both)}: either dropped or hashed, not both")
+        return self
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All columns that are not logged as they are."""
+        return frozenset({*self.drop, *self.hash})
+
+
 class DriftPolicy(Section):
     """How a model is watched.
 
@@ -189,6 +230,8 @@ class ModelPolicy(Section):
     evaluation: EvaluationPolicy = EvaluationPolicy()
     gates: tuple[Annotated[GatePolicy, _AnyGate], ...] = ()
     serving: ServingPolicy = ServingPolicy()
+    prediction_log: PredictionLogPolicy = PredictionLogPolicy()
+    privacy: PrivacyPolicy = PrivacyPolicy()
     drift: DriftPolicy = DriftPolicy()
     retraining: RetrainingPolicy = RetrainingPolicy()
     governance: GovernancePolicy = GovernancePolicy()

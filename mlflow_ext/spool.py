@@ -15,6 +15,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,12 +23,13 @@ from typing import BinaryIO
 from zlib import crc32
 
 from mlflow_ext.errors import InvalidInputError, UnavailableError
+from mlflow_ext.spool_room import MOST_FILE_BYTES, SpoolBounds, SpoolFullError, SpoolRoom
 
 SUFFIX = ".spool"
-MAGIC = b"MLXSPL\x00\x01"
+MAGIC = b"MLXSPL\x00\x02"
 _FRAME = struct.Struct(">II")
-# at (microseconds since 1970), latency (microseconds), version, then the lengths of the seven parts
-_HEAD = struct.Struct(">qQqHHHHHII")
+# at (microseconds since 1970), latency (microseconds), version, share, then the lengths of the seven parts
+_HEAD = struct.Struct(">qQqdHHHHHII")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -47,6 +49,7 @@ class PredictionRecord:
         response: Raw body of the answer.
         arm: Arm of the traffic policy.
         workspace: MLflow workspace.
+        share: Share of the requests that the log kept when it kept this one; 1 is all.
     """
 
     request_id: str
@@ -59,6 +62,7 @@ class PredictionRecord:
     response: bytes
     arm: str = "champion"
     workspace: str = "default"
+    share: float = 1.0
 
 
 class SpoolWriter:
@@ -68,10 +72,13 @@ class SpoolWriter:
     finished. The file appears under its name only once the lock is held.
     """
 
-    def __init__(self, directory: Path, *, max_file_bytes: int = 64 * 1024 * 1024) -> None:
-        """Take the spool's directory (made when missing) and the size at which the next file is begun."""
-        self._directory = directory
-        self._max_file_bytes = max_file_bytes
+    def __init__(
+        self, directory: Path, *, max_file_bytes: int = MOST_FILE_BYTES, bounds: SpoolBounds | None = None
+    ) -> None:
+        """Take the spool's directory (made when missing), the size at which the next file is begun, and the bounds."""
+        self.directory = directory
+        self._max_file_bytes = max_file_bytes if bounds is None else min(max_file_bytes, bounds.file_bytes)
+        self._room = None if bounds is None else SpoolRoom(directory, bounds)
         self._lock = threading.Lock()
         self._fd: int | None = None
         self._size = 0
@@ -80,18 +87,23 @@ class SpoolWriter:
         """Write records, all or none; they outlive this process when the method returns.
 
         Raises:
+            SpoolFullError: The spool holds as much as it may.
             UnavailableError: The disk is full or cannot be written. Nothing of the records stays; the next call tries
                 again.
             InvalidInputError: A text is longer than 65,535 bytes or a body longer than 4 GiB.
         """
         data = b"".join([_encode(record) for record in records])
         with self._lock:
+            if self._room is not None and (why := self._room.refusal(len(data))) is not None:
+                # the compactor removes finished files only
+                self._close()
+                raise SpoolFullError(why)
             try:
                 fd = self._open() if self._fd is None else self._fd
                 _write_all(fd, data)
             except OSError as exc:
                 self._drop_torn_record()
-                raise UnavailableError(f"the spool {self._directory} cannot be written: {exc.strerror}") from exc
+                raise UnavailableError(f"the spool {self.directory} cannot be written: {exc.strerror}") from exc
             self._size += len(data)
             if self._size >= self._max_file_bytes:
                 self._close()
@@ -102,14 +114,14 @@ class SpoolWriter:
             self._close()
 
     def _open(self) -> int:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}"
-        opening = self._directory / f"{name}.opening"
+        opening = self.directory / f"{name}.opening"
         fd = os.open(opening, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             _write_all(fd, MAGIC)
-            opening.rename(self._directory / f"{name}{SUFFIX}")
+            opening.rename(self.directory / f"{name}{SUFFIX}")
         except OSError:
             os.close(fd)
             opening.unlink(missing_ok=True)
@@ -118,12 +130,10 @@ class SpoolWriter:
         return fd
 
     def _drop_torn_record(self) -> None:
-        """Cut off what a failed write left, so that later records stay readable; else begin another file."""
-        if self._fd is None:
-            return
-        try:
-            os.ftruncate(self._fd, self._size)
-        except OSError:
+        """Cut off what a failed write left, and finish the file: the compactor then frees the disk of it."""
+        if self._fd is not None:
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._size)
             self._close()
 
     def _close(self) -> None:
@@ -191,6 +201,7 @@ def _encode(record: PredictionRecord) -> bytes:
             (record.at - _EPOCH) // _MICROSECOND,
             record.latency_us,
             record.version,
+            record.share,
             *(len(text) for text in texts),
             len(record.request),
             len(record.response),
@@ -202,7 +213,7 @@ def _encode(record: PredictionRecord) -> bytes:
 
 
 def _decode(body: bytes) -> PredictionRecord:
-    at_us, latency_us, version, *lengths = _HEAD.unpack_from(body)
+    at_us, latency_us, version, share, *lengths = _HEAD.unpack_from(body)
     parts: list[bytes] = []
     position = _HEAD.size
     for length in lengths:
@@ -220,6 +231,7 @@ def _decode(body: bytes) -> PredictionRecord:
         response=parts[6],
         arm=arm,
         workspace=workspace,
+        share=share,
     )
 
 

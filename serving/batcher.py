@@ -22,7 +22,7 @@ from serving.kernels import Rows
 from serving.metrics import Metrics
 from serving.plan import Plan, joined, write
 from serving.pool import LoadedVersion
-from serving.prediction_log import PredictionLog
+from serving.prediction_log import PredictionLog, Understood
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class Batcher:
         ]
         counted = self._counters(loaded)
         if records:
-            self._log.append(loaded.model, *records)
+            self._log.append(loaded, records, Understood(plan.columns, [one.rows for one, _ in given]))
             counted.requests.inc(len(records))
             counted.rows.observe(sum(len(one.rows) for one, _ in given))
         for one, _ in given:

@@ -50,6 +50,7 @@ def serve(host: str | None, port: int | None, workers: int | None, roles: tuple[
     stack = ExitStack()
     try:
         if "scoring" in roles:
+            settings.require_privacy_key()
             listening = _listen(settings)
             settings = settings.model_copy(update={"auth": settings.auth_at(settings.serving_host)})
             url = _url(settings, host, port, listening)
@@ -186,6 +187,8 @@ def _passed_on(settings: Settings, url: str) -> dict[str, str]:
         f"{PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
         f"{PREFIX}MLFLOW_URL": settings.mlflow_url,
         f"{PREFIX}SERVING_URL": url,
+        # they share the spool's bounds
+        f"{PREFIX}SERVING_WORKERS": str(settings.serving_workers),
         f"{PREFIX}AUTH": settings.auth_at(settings.serving_host),
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 from mlflow_ext.errors import UnavailableError
 from mlflow_ext.store.replicas import BEAT_S, Replicas, new_replica_id
 from serving.pool import Pool
+from serving.prediction_log import PredictionLog
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +58,15 @@ class Heartbeat:
             logger.warning("event=goodbye_failed reason=%r", str(exc))
 
 
-def state_of(pool: Pool) -> dict[str, Any]:
-    """Give what is served, by model: `version`, `generation`, `since`, and `failed` (reason by version) if any."""
+def state_of(pool: Pool, log: PredictionLog) -> dict[str, Any]:
+    """Give what is served, by model: `version`, `generation`, `since`, and `failed` (reason by version) if any.
+
+    What the prediction log has lost of a model stands beside it as `log`.
+    """
     state: dict[str, Any] = {}
     for model in pool.models():
-        champion, failures = pool.serving(model), pool.failures(model)
-        if champion is None and not failures:
+        champion, failures, lost = pool.serving(model), pool.failures(model), log.state(model)
+        if champion is None and not failures and lost is None:
             continue
         state[model] = {
             "version": champion.loaded.version if champion else None,
@@ -71,4 +75,6 @@ def state_of(pool: Pool) -> dict[str, Any]:
         }
         if failures:
             state[model]["failed"] = {str(number): why.reason for number, why in sorted(failures.items())}
+        if lost is not None:
+            state[model]["log"] = lost
     return state

@@ -6,6 +6,7 @@ so every process gives the same numbers.
 
 import os
 from dataclasses import dataclass, field
+from typing import Literal
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -19,6 +20,7 @@ from prometheus_client import (
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+_Mode = Literal["livesum", "livemostrecent"]
 _PREFIX = "mlflow_ext_"
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 16_384, 131_072)
@@ -43,6 +45,8 @@ class Metrics:
     spool_records: Counter = field(init=False)
     spool_lost: Counter = field(init=False)
     turned_away: Counter = field(init=False)
+    spool_passed_over: Counter = field(init=False)
+    spool_bytes: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the metrics in the registry."""
@@ -50,8 +54,8 @@ class Metrics:
         def counter(name: str, meaning: str, *labels: str) -> Counter:
             return Counter(_PREFIX + name, meaning, labels, registry=self.registry)
 
-        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
-            return Gauge(_PREFIX + name, meaning, labels, registry=self.registry, multiprocess_mode="livesum")
+        def gauge(name: str, meaning: str, *labels: str, mode: _Mode = "livesum") -> Gauge:
+            return Gauge(_PREFIX + name, meaning, labels, registry=self.registry, multiprocess_mode=mode)
 
         def histogram(name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(_PREFIX + name, meaning, labels, registry=self.registry, buckets=buckets)
@@ -70,8 +74,16 @@ class Metrics:
             "swaps": counter("swaps", "Changes of the version that answers", "model"),
             "serving": gauge("version_info", "Processes that answer with this version", "model", "version"),
             "spool_records": counter("spool_records", "Predictions written to the spool", "model"),
-            "spool_lost": counter("spool_lost_records", "Predictions that could not be written to the spool", "model"),
             "turned_away": counter("turned_away_requests", "Requests that a bound ended before scoring", "reason"),
+            "spool_lost": counter(
+                "spool_lost_records", "Predictions that could not be written to the spool", "model", "reason"
+            ),
+            "spool_passed_over": counter(
+                "spool_passed_over_records", "Predictions that a sampled log does not keep", "model"
+            ),
+            "spool_bytes": gauge(
+                "spool_bytes", "Bytes in the spool, which the compactor takes away", mode="livemostrecent"
+            ),
         }
         for name, metric in made.items():
             object.__setattr__(self, name, metric)

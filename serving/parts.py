@@ -12,6 +12,7 @@ from serving.authority import Authority
 from serving.batcher import Batcher
 from serving.metrics import Metrics
 from serving.pool import Pool
+from serving.prediction_log import PredictionLog
 from serving.scoring import Scorer
 
 
@@ -27,6 +28,7 @@ class Parts:
         scorer: Answers scoring requests.
         batcher: Answers those that a plan understands.
         metrics: What is counted.
+        log: What predictions are written to.
         feedback: Where outcomes are stored.
         threads: Where calls that wait are made.
         is_ready: Whether everything that should be loaded is.
@@ -40,6 +42,7 @@ class Parts:
     scorer: Scorer
     batcher: Batcher
     metrics: Metrics
+    log: PredictionLog
     feedback: Feedback
     threads: ThreadPoolExecutor
     is_ready: Callable[[], bool]

@@ -22,6 +22,7 @@ from mlflow_ext.bootstrap import services
 from mlflow_ext.config import Settings, load
 from mlflow_ext.lifecycle.reconcile import reconcile_pointer
 from mlflow_ext.spool import SpoolWriter
+from mlflow_ext.spool_room import SpoolBounds
 from mlflow_ext.store.events import SqlEventLog
 from mlflow_ext.store.feedback import Feedback
 from mlflow_ext.store.notifications import PgNotifications
@@ -84,13 +85,15 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
         engine, policy = services_.engine, settings.policy
         client = MlflowClient(tracking_uri=settings.mlflow_url, registry_uri=settings.mlflow_url)
         metrics, pool = Metrics(), Pool()
-        log = PredictionLog(SpoolWriter(settings.spool_dir), metrics)
+        settings.require_privacy_key()
+        bounds = SpoolBounds(settings.spool_max_bytes, settings.spool_min_free_bytes, settings.serving_workers)
+        log = PredictionLog(SpoolWriter(settings.spool_dir, bounds=bounds), metrics, policy, settings.keyed_hash())
         stack.callback(log.close)
         threads = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="score")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         waiting = ThreadPoolExecutor(4, thread_name_prefix="wait")
         stack.callback(waiting.shutdown, wait=False, cancel_futures=True)
-        heartbeat = Heartbeat(Replicas(engine), settings.serving_url, partial(state_of, pool))
+        heartbeat = Heartbeat(Replicas(engine), settings.serving_url, partial(state_of, pool, log))
         last_served = LastServed(settings.data_dir / "served.json")
 
         def changed() -> None:
@@ -128,6 +131,7 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
             pool=pool,
             scorer=Scorer(pool, log, metrics, threads, settings.request_timeout_s),
             metrics=metrics,
+            log=log,
             feedback=Feedback(engine),
             threads=waiting,
             is_ready=lambda: watcher.is_ready and authority.is_ready,

@@ -103,20 +103,18 @@ class Scorer:
         # an answer that comes too late reaches nobody, so it is no prediction
         if answer.status == 200 and took_s < self._timeout_s:
             kept = answer.logged or Logged(request.content_type or "", request.body, answer.body)
-            self._log.append(
-                loaded.model,
-                PredictionRecord(
-                    request_id=request.request_id,
-                    model=loaded.model,
-                    version=loaded.version,
-                    at=at,
-                    latency_us=round(took_s * 1_000_000),
-                    content_type=kept.content_type,
-                    request=kept.request,
-                    response=kept.response,
-                    workspace=loaded.workspace,
-                ),
+            record = PredictionRecord(
+                request_id=request.request_id,
+                model=loaded.model,
+                version=loaded.version,
+                at=at,
+                latency_us=round(took_s * 1_000_000),
+                content_type=kept.content_type,
+                request=kept.request,
+                response=kept.response,
+                workspace=loaded.workspace,
             )
+            self._log.append(loaded, [record])
         return answer
 
     def count(self, request: ScoringRequest, scored: Scored, took_s: float) -> None:

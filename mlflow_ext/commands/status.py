@@ -51,7 +51,15 @@ def status(data_dir: Path | None, as_json: bool) -> None:
 
 
 def _health(settings: "Settings") -> "list[Health]":
-    from mlflow_ext.health import Health, check_database, check_mlflow, check_role, check_serving, check_triggers
+    from mlflow_ext.health import (
+        Health,
+        check_database,
+        check_mlflow,
+        check_prediction_log,
+        check_role,
+        check_serving,
+        check_triggers,
+    )
 
     url = settings.require_database_url()
     database = check_database(url)
@@ -59,7 +67,8 @@ def _health(settings: "Settings") -> "list[Health]":
     if not database.ok:
         unknown = "not known without the database"
         return [database, *by_http, *(Health(part, ok=False, detail=unknown) for part in ("promotion", "drift"))]
-    return [database, *by_http, check_role(url, "promotion"), check_role(url, "drift"), check_triggers(url)]
+    by_table = [check_role(url, "promotion"), check_role(url, "drift"), check_triggers(url), check_prediction_log(url)]
+    return [database, *by_http, *by_table]
 
 
 def _models(settings: "Settings") -> "list[ModelState]":

@@ -79,7 +79,8 @@ class DriftReport:
         window: Which predictions.
         verdict: The answer.
         reason: One sentence for people.
-        window_rows: Number of rows received in the window.
+        window_rows: Number of logged rows of the window that were compared.
+        received_rows: Estimated number of rows received in it; more where only a share was logged.
         reference_rows: Number of rows of the reference.
         columns: One entry a column.
         drift_share: Share of compared input columns that drifted, 0 to 1.
@@ -98,6 +99,7 @@ class DriftReport:
     drift_share: float | None = None
     performance: dict[str, float] = field(default_factory=dict)
     run_id: str | None = None
+    received_rows: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give a JSON-ready form, times as ISO 8601."""

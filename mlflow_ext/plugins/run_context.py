@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_ext.domain.retraining import RUN_TAG, TRIGGER_VARIABLE
+from mlflow_ext.domain.run_tags import GIT_COMMIT, GIT_DIRTY
 
 _log = logging.getLogger(__name__)
 
-GIT_COMMIT = "mlflow_ext.git.commit"
-GIT_DIRTY = "mlflow_ext.git.dirty"
 PROJECT = "mlflow_ext.project.name"
 NOTEBOOK = "mlflow_ext.notebook.path"
 

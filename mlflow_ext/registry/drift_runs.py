@@ -163,6 +163,7 @@ def metrics_of(report: DriftReport) -> dict[str, float]:
         "drift/share": report.drift_share,
         "drift/verdict": float(report.verdict is DriftVerdict.DRIFT),
         "rows/window": float(report.window_rows),
+        "rows/received": None if report.received_rows is None else float(report.received_rows),
         "rows/reference": float(report.reference_rows),
     }
     for slug, column in _slugs(report):
@@ -207,6 +208,10 @@ def _tags(check: DriftCheck, report: DriftReport, more: Mapping[str, str]) -> li
         link = f"[{report.model} version {report.version}](#/models/{report.model}/versions/{report.version})"
         lines.append(f"Model: {link}  ")
     lines.append(f"Window: {report.window}, {report.window_rows} rows against {report.reference_rows}")
+    if report.received_rows is not None and report.received_rows > report.window_rows:
+        lines[-1] += f"; the log is sampled, some {report.received_rows} rows were received"
+    if left_out := [f"{one.column} ({one.note})" for one in report.columns if not one.compared]:
+        lines += ["", f"Not compared: {', '.join(left_out)}"]
     tags = {
         "mlflow_ext.model": report.model,
         "mlflow_ext.version": str(report.version),

@@ -5,10 +5,11 @@ Answering requests is `serving/`'s business; what the columns are compared with 
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from mlflow.pyfunc.scoring_server import infer_and_parse_data, parse_csv_input, 
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.types.schema import DataType
 
+from mlflow_ext.domain.privacy import REDACTED
 from mlflow_ext.errors import InvalidInputError, NotFoundError
 from mlflow_ext.registry.client import translated
 
@@ -47,11 +49,23 @@ class ParsedRequests:
         positions: Which of the given requests, in the order of their rows.
         rows: Number of rows of each.
         frame: All their rows, one below the other.
+        dropped: Columns that were left out before logging.
+        hashed: Columns of keyed hashes.
     """
 
     positions: list[int]
     rows: list[int]
     frame: pd.DataFrame
+    dropped: frozenset[str] = frozenset()
+    hashed: frozenset[str] = frozenset()
+
+
+class _Table(NamedTuple):
+    """What a plain JSON table has besides its rows."""
+
+    names: tuple[str, ...]
+    dropped: frozenset[str] = frozenset()
+    hashed: frozenset[str] = frozenset()
 
 
 def model_columns(client: MlflowClient, model: str, version: int) -> ModelColumns:
@@ -91,7 +105,7 @@ def parse_requests(
     Returns:
         The parsed ones, and by position the reason why a request cannot be parsed.
     """
-    together: dict[tuple[str, ...], list[tuple[int, list[list[Any]]]]] = defaultdict(list)
+    together: dict[_Table, list[tuple[int, list[list[Any]]]]] = defaultdict(list)
     alone: list[int] = []
     for position, (content_type, body) in enumerate(requests):
         table = _as_table(content_type, body)
@@ -100,23 +114,18 @@ def parse_requests(
         else:
             together[table[0]].append((position, table[1]))
     parsed: list[ParsedRequests] = []
-    for names, tables in together.items():
-        document = {"dataframe_split": {"columns": list(names), "data": [row for _, data in tables for row in data]}}
+    for alike, tables in together.items():
         try:
-            frame = _frame(infer_and_parse_data(document, columns.schema), columns)
+            parsed.append(_parse_together(alike, tables, columns))
         except (MlflowException, ValueError, TypeError):
             # one bad request must not take the others with it
             alone.extend(position for position, _ in tables)
-            continue
-        parsed.append(ParsedRequests([position for position, _ in tables], [len(data) for _, data in tables], frame))
     failures: dict[int, str] = {}
     for position in sorted(alone):
         try:
-            frame = parse_request(*requests[position], columns)
+            parsed.append(_parse_alone(position, requests[position], columns))
         except InvalidInputError as exc:
             failures[position] = str(exc)
-        else:
-            parsed.append(ParsedRequests([position], [len(frame)], frame))
     return _joined(parsed), failures
 
 
@@ -126,20 +135,21 @@ def parse_request(content_type: str, body: bytes, columns: ModelColumns) -> pd.D
     Raises:
         InvalidInputError: It is not of MLflow's scoring protocol, or does not fit the signature.
     """
-    kind = content_type.partition(";")[0].strip().lower()
-    try:
-        if kind == "text/csv":
-            return _frame(parse_csv_input(StringIO(body.decode()), columns.schema), columns)
-        if kind == "application/vnd.apache.parquet":
-            return _frame(parse_parquet_input(BytesIO(body)), columns)
-        if kind != "application/json":
-            raise InvalidInputError(f"content type {content_type[:100]!r} is not of the scoring protocol")
-        document = json.loads(body)
-        if not isinstance(document, dict):
-            raise InvalidInputError("the request is not a JSON object")
-        return _frame(infer_and_parse_data(document, columns.schema), columns)
-    except (MlflowException, ValueError, TypeError, KeyError) as exc:
-        raise InvalidInputError(f"the request cannot be parsed: {str(exc)[:300]}") from exc
+    with _translated_mistakes():
+        return _frame(_parsed(content_type, body, columns), columns)
+
+
+def parse_table(content_type: str, body: bytes, columns: ModelColumns) -> pd.DataFrame:
+    """Parse one request body that names its columns itself; none gets a name by its position.
+
+    Raises:
+        InvalidInputError: As `parse_request`, or values come without names.
+    """
+    with _translated_mistakes():
+        data = _parsed(content_type, body, columns)
+        if not isinstance(data, pd.DataFrame | dict):
+            raise InvalidInputError("the request does not name its columns")
+        return _frame(data, columns)
 
 
 def parse_answer(body: bytes) -> pd.DataFrame:
@@ -177,22 +187,72 @@ def answer_frame(predictions: Any) -> pd.DataFrame:
 
 def _joined(parsed: Sequence[ParsedRequests]) -> list[ParsedRequests]:
     """Put requests with the same columns and types below each other: one table costs less than many."""
-    alike: dict[tuple[tuple[str, str], ...], list[ParsedRequests]] = defaultdict(list)
+    alike: dict[tuple[Any, ...], list[ParsedRequests]] = defaultdict(list)
     for one in parsed:
-        alike[tuple((str(name), str(kind)) for name, kind in one.frame.dtypes.items())].append(one)
+        types = tuple((str(name), str(kind)) for name, kind in one.frame.dtypes.items())
+        alike[one.dropped, one.hashed, types].append(one)
     return [
         ParsedRequests(
             [position for one in some for position in one.positions],
             [count for one in some for count in one.rows],
             pd.concat([one.frame for one in some], ignore_index=True) if len(some) > 1 else some[0].frame,
+            *(some[0].dropped, some[0].hashed),
         )
         for some in alike.values()
     ]
 
 
-def _as_table(content_type: str, body: bytes) -> tuple[tuple[str, ...], list[list[Any]]] | None:
+@contextmanager
+def _translated_mistakes() -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, ValueError, TypeError, KeyError) as exc:
+        raise InvalidInputError(f"the request cannot be parsed: {str(exc)[:300]}") from exc
+
+
+def _parsed(content_type: str, body: bytes, columns: ModelColumns) -> Any:
+    """Give what MLflow's parser gives: data frame, array, dict of arrays, list."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "text/csv":
+        return parse_csv_input(StringIO(body.decode()), columns.schema)
+    if kind == "application/vnd.apache.parquet":
+        return parse_parquet_input(BytesIO(body))
+    if kind != "application/json":
+        raise InvalidInputError(f"content type {content_type[:100]!r} is not of the scoring protocol")
+    document = json.loads(body)
+    if not isinstance(document, dict):
+        raise InvalidInputError("the request is not a JSON object")
+    return infer_and_parse_data(document, columns.schema)
+
+
+def _parse_together(
+    table: _Table, some: Sequence[tuple[int, list[list[Any]]]], columns: ModelColumns
+) -> ParsedRequests:
+    document = {"dataframe_split": {"columns": list(table.names), "data": [row for _, data in some for row in data]}}
+    schema = columns.schema
+    if schema is not None and (table.dropped or table.hashed):
+        # a keyed hash is text, whatever the signature says of the column
+        gone = table.dropped | table.hashed
+        schema = (
+            Schema([spec for spec in schema.inputs if spec.name not in gone]) if set(columns.inputs) - gone else None
+        )
+    frame = _frame(infer_and_parse_data(document, schema), columns)
+    positions, rows = [position for position, _ in some], [len(data) for _, data in some]
+    return ParsedRequests(positions, rows, frame, table.dropped, table.hashed)
+
+
+def _parse_alone(position: int, request: tuple[str, bytes], columns: ModelColumns) -> ParsedRequests:
+    if request[0] == REDACTED and (found := _as_table(*request)) is not None:
+        with _translated_mistakes():
+            return _parse_together(found[0], [(position, found[1])], columns)
+    frame = parse_request(*request, columns)
+    return ParsedRequests([position], [len(frame)], frame)
+
+
+def _as_table(content_type: str, body: bytes) -> tuple[_Table, list[list[Any]]] | None:
     """Give columns and rows of a plain JSON table; `None` for whatever is better left to MLflow alone."""
-    if content_type.partition(";")[0].strip().lower() != "application/json":
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in {"application/json", REDACTED}:
         return None
     try:
         document = json.loads(body)
@@ -200,15 +260,19 @@ def _as_table(content_type: str, body: bytes) -> tuple[tuple[str, ...], list[lis
         return None
     if not isinstance(document, dict):
         return None
+    if kind == REDACTED:
+        split = document["dataframe_split"]
+        table = _Table(tuple(split["columns"]), frozenset(document["dropped"]), frozenset(document["hashed"]))
+        return table, split["data"]
     match [value for key, value in document.items() if key != "params"]:
         case [{"columns": list(names), "data": list(rows), **other}] if "dataframe_split" in document:
             fits = not set(other) - {"index"} and all(isinstance(row, list) and len(row) == len(names) for row in rows)
             plain = fits and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
-            return (tuple(names), rows) if plain else None
+            return (_Table(tuple(names)), rows) if plain else None
         case [[dict(first), *_] as records] if "dataframe_records" in document:
             names = list(first)
             same = all(isinstance(record, dict) and record.keys() == first.keys() for record in records)
-            return (tuple(names), [[record[name] for name in names] for record in records]) if same else None
+            return (_Table(tuple(names)), [[record[name] for name in names] for record in records]) if same else None
     return None
 
 

@@ -31,17 +31,22 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.get("/readyz")
     async def readyz(request: Request) -> Response:
-        """200 once every Production version that can be loaded is loaded; 503 before, and while stopping."""
+        """200 once every Production version that can be loaded is loaded; 503 before, and while stopping.
+
+        `prediction_log` says whether answers are being logged; 200 even if not, since they are being given.
+        """
         if parts.stopping.is_set():
             return response(error(503, "TEMPORARILY_UNAVAILABLE", "The service is stopping."), id_of(request))
         if not parts.is_ready():
             waiting = error(503, "TEMPORARILY_UNAVAILABLE", "The registry is being read and its models are loading.")
             return response(waiting, id_of(request))
-        return Response('{"status":"ready"}', media_type="application/json")
+        log = "losing" if parts.log.losing else "ok"
+        return Response(f'{{"status":"ready","prediction_log":"{log}"}}', media_type="application/json")
 
     @router.get("/metrics")
     def metrics() -> Response:
         """Prometheus metrics of all scoring processes of this service."""
+        parts.log.measure()
         return Response(parts.metrics.render(), media_type=CONTENT_TYPE)
 
     return router

@@ -36,7 +36,7 @@ def test_it_says_where_everything_is(stack: Up) -> None:
 def test_status_finds_it_from_another_shell(stack: Up) -> None:
     """In the same directory `status` needs no settings, every part is well, and the exit code is 0."""
     wait_until(lambda: all(health(stack).values()), 60, lambda: stack.cli("status", check=False).stdout)
-    assert set(health(stack)) == {"postgres", "mlflow", "serving", "promotion", "drift", "triggers"}
+    assert set(health(stack)) == {"postgres", "mlflow", "serving", "promotion", "drift", "triggers", "prediction log"}
     assert "ok" in stack.cli("status").stdout
 
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from mlflow_ext.config import Settings
 from mlflow_ext.spool import PredictionRecord, SpoolWriter, read_spool, spool_files
+from mlflow_ext.spool_room import SpoolBounds
 from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.feedback import Feedback
 from serving.admission import Admission
@@ -127,7 +128,9 @@ def app(
     for version in versions:
         pool.add(version)
         pool.swap(version, 1)
-    log = PredictionLog(SpoolWriter(configured.spool_dir), metrics)
+    bounds = SpoolBounds(configured.spool_max_bytes, configured.spool_min_free_bytes)
+    writer = SpoolWriter(configured.spool_dir, bounds=bounds)
+    log = PredictionLog(writer, metrics, configured.policy, configured.keyed_hash())
     engine = make_engine(NOWHERE)
     with ThreadPoolExecutor(configured.scoring_threads) as threads:
         parts = Parts(
@@ -138,6 +141,7 @@ def app(
             scorer=Scorer(pool, log, metrics, threads, configured.request_timeout_s),
             batcher=Batcher(log, metrics, threads),
             metrics=metrics,
+            log=log,
             feedback=Feedback(engine),
             threads=threads,
             is_ready=lambda: True,

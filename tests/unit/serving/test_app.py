@@ -153,7 +153,7 @@ def test_scoring_goes_on_without_a_spool(tmp_path: Path, caplog: pytest.LogCaptu
         for _ in range(3):
             assert running.client.post("/models/sum/invocations", json=ROWS).status_code == 200
         metrics = running.client.get("/metrics").text
-    assert 'mlflow_ext_spool_lost_records_total{model="sum"} 3.0' in metrics
+    assert 'mlflow_ext_spool_lost_records_total{model="sum",reason="disk"} 3.0' in metrics
     complaints = [record.getMessage() for record in caplog.records if "predictions_lost" in record.getMessage()]
     assert len(complaints) == 1
     assert "cannot be written" in complaints[0]
