@@ -35,6 +35,7 @@ class ScoringRequest:
         body: Raw body.
         content_type: `Content-Type`, if any.
         codec: The protocol that it is in.
+        at_once: Answers what it can without waiting, on the event loop; `None` is for `codec`.
     """
 
     request_id: str
@@ -43,6 +44,7 @@ class ScoringRequest:
     body: bytes
     content_type: str | None
     codec: Codec = mlflow_protocol.answer
+    at_once: Callable[[LoadedVersion, bytes], Answer | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,11 @@ class Scorer:
         return self._pool.version(request.model, request.version)
 
     async def _answer(self, request: ScoringRequest, loaded: LoadedVersion, began: float) -> Answer:
+        at = datetime.now(UTC)
+        answer = request.at_once(loaded, request.body) if request.at_once is not None else None
+        if answer is not None:
+            self._keep(request, loaded, answer, at, began)
+            return answer
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, self._answer_on_thread, request, loaded, began)
         try:
@@ -99,6 +106,10 @@ class Scorer:
     def _answer_on_thread(self, request: ScoringRequest, loaded: LoadedVersion, began: float) -> Answer:
         at = datetime.now(UTC)
         answer = request.codec(loaded, request.body, request.content_type)
+        self._keep(request, loaded, answer, at, began)
+        return answer
+
+    def _keep(self, request: ScoringRequest, loaded: LoadedVersion, answer: Answer, at: datetime, began: float) -> None:
         took_s = time.perf_counter() - began
         # an answer that comes too late reaches nobody, so it is no prediction
         if answer.status == 200 and took_s < self._timeout_s:
@@ -115,7 +126,6 @@ class Scorer:
                 workspace=loaded.workspace,
             )
             self._log.append(loaded, [record])
-        return answer
 
     def count(self, request: ScoringRequest, scored: Scored, took_s: float) -> None:
         """Count an answer, by model, version and status."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 JSON = "application/json"
+AT_ONCE_BYTES = 64 * 1024
+"""Bigger bodies are read on a thread: they would hold up the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,33 @@ class OpenInference:
 
     def __call__(self, loaded: LoadedVersion, body: bytes, content_type: str | None) -> Answer:
         """Answer one request with one version; takes as long as the model takes, so call it on a thread."""
+        asked = self._understood(loaded, body)
+        if isinstance(asked, Answer):
+            return asked
+        predictions = _by_plan(loaded, asked)
+        try:
+            if predictions is None:
+                predictions = loaded.predictor.predict(asked.make(), params=asked.params)
+        except MlflowException as exc:
+            return refused(exc)
+        # whatever a model raises on an input that fits its signature; as for MLflow's own protocol, the request's fault
+        except Exception:
+            logger.exception("event=prediction_failed model=%r version=%d", loaded.model, loaded.version)
+            return error(400, "BAD_REQUEST", "The model failed on this input; the reason is in the service's log.")
+        return self._answer(loaded, asked, predictions)
+
+    def at_once(self, loaded: LoadedVersion, body: bytes) -> Answer | None:
+        """Answer a small request that a kernel answers, for which a thread would cost more; `None` for any other."""
+        if loaded.plan is None or loaded.plan.engine != "kernel" or len(body) > AT_ONCE_BYTES:
+            return None
+        asked = self._understood(loaded, body)
+        if isinstance(asked, Answer):
+            return asked
+        predictions = _by_plan(loaded, asked)
+        return None if predictions is None else self._answer(loaded, asked, predictions)
+
+    def _understood(self, loaded: LoadedVersion, body: bytes) -> "_Asked | Answer":
+        """Read a request, or give the answer to what cannot be read."""
         try:
             request = read_request(body, self.header_length, self.bounds)
             self.bounds.check_rows(max(tensor.shape[0] for tensor in request.inputs))
@@ -50,20 +80,9 @@ class OpenInference:
         except (InvalidInputError, TooLargeError) as exc:
             return refusal(exc)
         params = parameters_for(request.parameters, loaded.predictor.metadata.get_params_schema())
-        written = given.written(params)
-        predictions = _by_plan(loaded, written)
-        try:
-            if predictions is None:
-                predictions = loaded.predictor.predict(given.make(), params=params)
-        except MlflowException as exc:
-            return refused(exc)
-        # whatever a model raises on an input that fits its signature; as for MLflow's own protocol, the request's fault
-        except Exception:
-            logger.exception("event=prediction_failed model=%r version=%d", loaded.model, loaded.version)
-            return error(400, "BAD_REQUEST", "The model failed on this input; the reason is in the service's log.")
-        return self._answer(loaded, request, written, predictions)
+        return _Asked(request, given.make, params, given.written(params))
 
-    def _answer(self, loaded: LoadedVersion, request: InferRequest, written: bytes, predictions: Any) -> Answer:
+    def _answer(self, loaded: LoadedVersion, asked: "_Asked", predictions: Any) -> Answer:
         try:
             outputs = output_tensors(predictions, loaded.predictor.metadata.get_output_schema())
             response = StringIO()
@@ -73,7 +92,7 @@ class OpenInference:
             logger.exception("event=answer_failed model=%r version=%d", loaded.model, loaded.version)
             return error(500, "INTERNAL_ERROR", "The model's predictions cannot be written as tensors.")
         try:
-            body, header_length = write_answer(request, loaded.model, loaded.version, outputs)
+            body, header_length = write_answer(asked.request, loaded.model, loaded.version, outputs)
         except InvalidInputError as exc:
             return refusal(exc)
         headers = {} if header_length is None else {HEADER_LENGTH: str(header_length)}
@@ -81,14 +100,24 @@ class OpenInference:
         if encoding is not None:
             headers["Content-Encoding"] = encoding
         # the log's readers know MLflow's protocol
-        logged = Logged(JSON, written, response.getvalue().encode())
+        logged = Logged(JSON, asked.written, response.getvalue().encode())
         return Answer(200, body, JSON if header_length is None else "application/octet-stream", None, headers, logged)
 
 
-def _by_plan(loaded: LoadedVersion, written: bytes) -> NDArray[Any] | None:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that is understood, with how to make the input of `predict`, and what the log keeps."""
+
+    request: InferRequest
+    make: Callable[[], Any]
+    params: dict[str, Any] | None
+    written: bytes
+
+
+def _by_plan(loaded: LoadedVersion, asked: _Asked) -> NDArray[Any] | None:
     """Let the version's plan predict, if it knows the request exactly; it judges what MLflow's protocol would carry."""
     plan = loaded.plan
-    rows = None if plan is None else plan.rows(written)
+    rows = None if plan is None else plan.rows(asked.written)
     if plan is None or rows is None:
         return None
     try:

@@ -79,7 +79,7 @@ def routes(parts: Parts) -> APIRouter:
         codec = OpenInference(_header_length(request), encoding, bounds)
         body = await read_body(request, parts)
         content_type = request.headers.get("content-type")
-        scored = await parts.scorer.score(ScoringRequest(id_, model, version, body, content_type, codec))
+        scored = await parts.scorer.score(ScoringRequest(id_, model, version, body, content_type, codec, codec.at_once))
         return response(scored.answer, id_, origin(scored), path=request.url.path)
 
     def metadata(name: str, version: int | None) -> dict[str, Any]:
