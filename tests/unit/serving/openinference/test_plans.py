@@ -77,3 +77,20 @@ def test_every_answer_is_logged_once(scoring: App) -> None:
         assert (record.model, record.content_type) == (model, "application/json")
         assert record.request.startswith(b'{"dataframe_split"')
         assert record.response.startswith(b'{"predictions": [3.123456789')
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("model", ["planned", "numbers"])
+def test_personal_data_in_tensors_does_not_reach_the_disk(tmp_path: Path, model: str, whole: bool) -> None:
+    """Columns that policy drops or hashes are out of the prediction log, whatever form the tensors had."""
+    policy = {model: {"privacy": {"drop": ["a"], "hash": ["b"]}}}
+    inputs = [{"name": "all", "datatype": "FP64", "shape": [1, 3], "data": [4711.5, 4712.5, 1.0]}]
+    if not whole:
+        values = zip("abc", inputs[0]["data"], strict=True)  # type: ignore[call-overload]
+        inputs = [{"name": name, "datatype": "FP64", "shape": [1], "data": [value]} for name, value in values]
+    versions = [planned(tmp_path) if model == "planned" else load(tmp_path, model)]
+    with app(tmp_path / "data", *versions, models=policy, privacy_key="k" * 32) as scoring:
+        assert scoring.client.post(f"/v2/models/{model}/infer", json={"inputs": inputs}).status_code == 200
+        [record] = scoring.records()
+    assert b"471" not in record.request
+    assert b"1.0" in record.request
