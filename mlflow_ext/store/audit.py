@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Text, cast, select, text
+from sqlalchemy import Connection, Engine, RowMapping, Text, and_, cast, func, select, text
 
 from mlflow_ext.domain.actors import ACTOR_SETTING, SOURCE_SETTING, acting
 from mlflow_ext.domain.audit import AuditAction, AuditEntry, AuditEvent, AuditHead, Finding, check_chain, check_expected
@@ -138,14 +138,18 @@ class SqlAudit:
         self._workspace = workspace
 
     def entries(self, model: str, *, until: datetime | None = None) -> list[AuditEntry]:
-        """Give a model's entries in their order, those written up to a time if one is given.
+        """Give a model's entries in their order; if a time is given, up to the last one written by then.
+
+        The clock may have been set back: entries before the last one belong to it, whatever their times say.
 
         Raises:
             UnavailableError: The database does not answer, or has no tables of ours.
         """
-        query = _SELECT.where(table.c.workspace == self._workspace, table.c.model == model).order_by(table.c.seq)
+        chain = and_(table.c.workspace == self._workspace, table.c.model == model)
+        query = _SELECT.where(chain).order_by(table.c.seq)
         if until is not None:
-            query = query.where(table.c.at <= until)
+            last = select(func.max(table.c.seq)).where(chain, table.c.at <= until)
+            query = query.where(table.c.seq <= last.scalar_subquery())
         with translated(), self._engine.connect() as connection:
             return [_entry(row) for row in connection.execute(query).mappings()]
 

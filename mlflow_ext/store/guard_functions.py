@@ -70,14 +70,15 @@ BEGIN
             'through an MLflow server without the plugin mlflow-ext. Use MLflow''s UI or API on the server with it.',
             of_version, of_model);
     END IF;
-    SELECT state, left(reason, 400) AS reason INTO last FROM {SCHEMA}.promotion
+    SELECT id, state, left(reason, 400) AS reason INTO last FROM {SCHEMA}.promotion
     WHERE workspace = of_workspace AND model = of_model AND version = of_version AND NOT dry_run
       AND version_gone_at IS NULL ORDER BY id DESC LIMIT 1;
     found := CASE
         WHEN last.state IS NULL THEN 'Its gates have not been computed yet.'
         WHEN last.state IN ('{PromotionState.REQUESTED}', '{PromotionState.EVALUATING}')
             THEN 'Its gates are being computed now; when they pass, it goes to Production by itself.'
-        WHEN last.state = '{PromotionState.AWAITING_APPROVAL}' THEN 'It waits for a person to agree: ' || last.reason
+        WHEN last.state = '{PromotionState.AWAITING_APPROVAL}'
+            THEN format('It waits for a person to agree (`mlflow-ext approve %s`): %s', last.id, last.reason)
         ELSE format('Its last promotion ended as "%s": %s', replace(last.state, '_', ' '), last.reason)
     END;
     RETURN format('Version %1$s of %2$s cannot be moved to Production by hand: this model is guarded, only versions '

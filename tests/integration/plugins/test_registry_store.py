@@ -16,6 +16,8 @@ from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, text
 
 from mlflow_ext.plugins.registry_store import READ_REPLICA_VARIABLE, registry_store
+from mlflow_ext.store.audit import SqlAudit
+from mlflow_ext.store.engine import make_engine
 from tests.conftest import answers, clone_database, free_port, wait_until
 from tests.integration.plugins.registry_calls import play
 
@@ -159,7 +161,27 @@ def test_200_races_leave_exactly_one_production(database_url: str, engine: Engin
 @ours
 def test_races_through_the_server_leave_exactly_one_production(mlflow_url: str, mlflow_database_url: str) -> None:
     """The same as the registry UI calls it, half of the callers asking for archiving."""
-    model = "raced_over_http"
+    races_over_http(mlflow_url, "raced_over_http", 40)
+
+
+@ours
+@pytest.mark.slow
+def test_1000_races_through_the_server_leave_one_production_and_a_whole_trail(
+    mlflow_url: str, mlflow_database_url: str
+) -> None:
+    """The sweep; and the audit trail has each change of each race, in one unbroken chain."""
+    races_over_http(mlflow_url, "raced_1000_times", 1000)
+    engine = make_engine(mlflow_database_url)
+    trail = SqlAudit(engine)
+    moves = [entry.action for entry in trail.entries("raced_1000_times")].count("version:stage")
+    print(f"races 1000, double Production 0, changes of stage in the trail {moves}")
+    assert moves >= 2000
+    assert trail.verify("raced_1000_times") == []
+    engine.dispose()
+
+
+def races_over_http(mlflow_url: str, model: str, times: int) -> None:
+    """Two versions to Production at the same moment, so many times; exactly one is there after each."""
     client = MlflowClient(mlflow_url, mlflow_url)
     client.create_registered_model(model)
     for _ in range(2):
@@ -170,7 +192,7 @@ def test_races_through_the_server_leave_exactly_one_production(mlflow_url: str, 
         url = f"{mlflow_url}/ajax-api/2.0/mlflow/model-versions/transition-stage"
         return lambda: httpx.post(url, json=body, timeout=30).raise_for_status()
 
-    for _ in range(40):
+    for _ in range(times):
         race(move("1", True), move("2", False))
         versions = client.search_model_versions(f"name = '{model}'")
         assert sorted(version.current_stage for version in versions) == ["Archived", "Production"]

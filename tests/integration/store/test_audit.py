@@ -8,13 +8,16 @@ from datetime import UTC, datetime
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersionTag
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from mlflow_ext.domain.actors import Actor, Source, acting_as
 from mlflow_ext.domain.audit import AuditEvent
 from mlflow_ext.domain.audit_replay import in_production
+from mlflow_ext.domain.promotion import PromotionEvent
 from mlflow_ext.domain.stages import Stage
+from mlflow_ext.plugins.registry_store import registry_store
 from mlflow_ext.registry.client import MlflowRegistry
 from mlflow_ext.store import schema
 from mlflow_ext.store.audit import SqlAudit, append, verify
@@ -130,6 +133,28 @@ def test_two_transactions_that_touch_the_same_versions_crosswise_both_end_and_ar
         "version:stage",
         "alias:set",
     ]
+
+
+def test_writers_of_every_kind_at_once_leave_a_whole_trail(engine: Engine) -> None:
+    """Stages, aliases, tags and promotions, from six threads: no change is missing, no chain is broken."""
+    models = ["wine", "beer"]
+    write_story(engine, models, rounds=2)
+    url = engine.url.render_as_string(hide_password=False)
+    store = registry_store(url)
+    promotions = SqlPromotions(engine)
+
+    def work(number: int) -> None:
+        model, version = models[number % 2], str(1 + number // 2 % 2)
+        store.transition_model_version_stage(model, version, ["Staging", "Production"][number % 2], False)
+        store.set_registered_model_alias(model, f"alias{number % 3}", version)
+        store.set_model_version_tag(model, version, ModelVersionTag("stage", ["Staging", "Archived"][number % 2]))
+        asked = promotions.request(models[0], 100 + number, source="cli", cause="test")
+        promotions.record(asked, PromotionEvent.SUPERSEDE, note="over")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(60)))
+    assert SqlAudit(engine).verify() == []
+    assert sum(entry.action.startswith("promotion:") for entry in SqlAudit(engine).entries("wine")) == 6 + 120
 
 
 def test_marks_that_were_there_before_the_trail_are_its_beginning(engine: Engine) -> None:
