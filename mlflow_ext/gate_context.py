@@ -101,7 +101,11 @@ class JudgedVersion(Protocol):
 
     @property
     def directory(self) -> Path:
-        """Where its files are; they are for reading."""
+        """Where its files are; they are for reading.
+
+        Raises:
+            MissingEvidenceError: Only the loaded model is at hand.
+        """
         ...
 
     @property

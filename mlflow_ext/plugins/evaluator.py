@@ -148,11 +148,9 @@ def _no_requests() -> Any:
 
 
 def _loaded(model: Any, version: int, name: str, metrics: dict[str, float]) -> Any:
-    from pathlib import Path
-
     from mlflow_ext.registry.judged_version import LoadedVersion
 
-    return LoadedVersion(model, version=version, name=name, directory=Path(), metrics=metrics)
+    return LoadedVersion(model, version=version, name=name, directory=None, metrics=metrics)
 
 
 class _Production:

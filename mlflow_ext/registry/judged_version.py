@@ -13,7 +13,7 @@ from mlflow.pyfunc import PyFuncModel
 from numpy.typing import NDArray
 
 from mlflow_ext.domain.signature import Signature
-from mlflow_ext.errors import EvaluationImpossibleError
+from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
 from mlflow_ext.registry.columns import features, signature
 
 
@@ -21,15 +21,28 @@ class LoadedVersion:
     """A version with its files, its model and its metrics."""
 
     def __init__(
-        self, model: PyFuncModel | None, *, version: int, name: str, directory: Path, metrics: Mapping[str, float]
+        self,
+        model: PyFuncModel | None,
+        *,
+        version: int,
+        name: str,
+        directory: Path | None,
+        metrics: Mapping[str, float],
     ) -> None:
         """Take the model (`None`: only its predictions are known) and what is known about it, its name in messages."""
         self._model = model
         self._name = name
         self._kept: dict[str, tuple[pd.DataFrame, Any]] = {}
         self.version = version
-        self.directory = directory
+        self._directory = directory
         self.metrics = metrics
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+        if self._directory is None:
+            raise MissingEvidenceError(f"the files of {self._name} are not at hand, only the loaded model is")
+        return self._directory
 
     @property
     def signature(self) -> Signature | None:

@@ -194,3 +194,6 @@ def test_a_model_that_is_logged_to_answer_with_probabilities_still_gives_labels(
     scores = version.scores(ROWS)
     assert scores is not None
     assert np.allclose(scores, MODEL.predict_proba(FRAME))
+    bare = LoadedVersion(opened.model, version=0, name="it", directory=None, metrics={})
+    with pytest.raises(MissingEvidenceError, match="not at hand"):
+        _ = bare.directory
