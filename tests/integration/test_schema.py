@@ -1,8 +1,11 @@
 """Migrations: what they build is what the code expects."""
 
+from alembic import command
+from mlflow import MlflowClient
 from sqlalchemy import Engine, text
 
 from mlflow_ext.store import schema
+from mlflow_ext.store.audit import SqlAudit
 from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.triggers import triggers_installed
 
@@ -50,3 +53,18 @@ def test_a_registry_change_leaves_one_event(engine: Engine) -> None:
             text("SELECT kind, version, old, new FROM mlflow_ext.registry_event ORDER BY id")
         ).all()
     assert [tuple(event) for event in events] == [("version", 1, None, "None"), ("stage", 1, "None", "Staging")]
+
+
+def test_the_first_tables_alone_leave_mlflow_working(engine: Engine) -> None:
+    """Taken back to the first revision, registry changes go on and are recorded; upgraded again, the trail is whole."""
+    with engine.begin() as connection:
+        command.downgrade(schema._config(connection), "0001")
+    url = engine.url.render_as_string(hide_password=False)
+    client = MlflowClient(url, url)
+    client.create_registered_model("wine")
+    client.create_model_version("wine", "s3://bucket/model", tags={"stage": "Production"})
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM mlflow_ext.registry_event")).scalar_one() == 2
+    schema.upgrade(engine)
+    assert schema.differences(engine) == []
+    assert SqlAudit(engine).verify() == []

@@ -67,6 +67,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # what `db upgrade` installed upon these tables: registry changes go on without it
+    op.execute("DROP TRIGGER IF EXISTS audit_event ON mlflow_ext.registry_event")
+    op.execute("DROP FUNCTION IF EXISTS mlflow_ext.audit_hash")
+    op.execute("DROP FUNCTION IF EXISTS mlflow_ext.guard_production CASCADE")
+    op.execute("DROP FUNCTION IF EXISTS mlflow_ext.promotion_follows_version CASCADE")
     op.drop_table("guard", schema="mlflow_ext")
     op.drop_column("promotion", "version_gone_at", schema="mlflow_ext")
     op.drop_column("promotion", "override_reason", schema="mlflow_ext")
