@@ -159,6 +159,10 @@ def test_every_gate_judges_in_the_evaluation_process(shared: Stack, good: ModelV
         {"gate": "better_than_champion", "ask": "non_inferior", "margin": 0.01},
         {"gate": "signature"},
         {"gate": "calibration", "max_ece": 0.2, "importance": "advisory"},
+        {"gate": "slices", "columns": ["mean radius"], "max_gap": 0.5, "max_loss": 0.0},
+        {"gate": "performance", "max_size_mb": 100, "max_p50_ratio": 10, "calls": 20},
+        {"gate": "documentation", "min_characters": 0, "tags": []},
+        {"gate": "reproducibility", "commit": False, "clean": False, "dataset": False},
         {"gate": "behaviour", "min_agreement": 0.99, "max_change": 0.0},
     ]
     promotion = Promotion(next(NUMBERS), good.model, good.version, PromotionState.EVALUATING, "cli")
@@ -168,7 +172,8 @@ def test_every_gate_judges_in_the_evaluation_process(shared: Stack, good: ModelV
     policy = ModelPolicy.model_validate({"gates": gates})
     report = evaluator.evaluate(promotion, good, good, policy, lambda: False)
     assert [(one.gate, one.verdict) for one in report.results if one.verdict is not Verdict.PASSED] == []
-    assert len(report.results) == 6
+    assert len(report.results) == 12
+    assert {one.gate for one in report.results} == {one.get("gate", "metric") for one in gates}
     assert report.results[-1].sample_size == count
     assert report.evidence_run_id is not None
     kept = {file.path for file in shared.client.list_artifacts(report.evidence_run_id, "gates")}
