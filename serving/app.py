@@ -14,7 +14,7 @@ DESCRIPTION = """REST scoring of the models registered in MLflow, each with the 
 
 Requests and answers are MLflow's scoring protocol, or under `/v2` the Open Inference Protocol. Answers carry
 `X-Request-Id`, `X-Model-Name` and `X-Model-Version`; errors are JSON with `error_code`, `message` and
-`request_id`, under `/v2` with `error` for the message."""
+`request_id`, under `/v2` with `error` for the message. What one model takes and gives: `/models/NAME/docs`."""
 
 
 def create_app(parts: Parts) -> FastAPI:

@@ -72,7 +72,8 @@ class HotPath:
         if isinstance(caller, Refusal):
             return None
         content_type = _TYPES.get(headers.get(b"content-type", b""))
-        if content_type is None:
+        # a body that says it is too large need not be waited for
+        if content_type is None or int(headers.get(b"content-length", 0)) > self._limit:
             return None
         # who finds no room is told so by the application
         if self._admission.full or not self._admission.enter():
