@@ -166,6 +166,7 @@ def test_races_through_the_server_leave_exactly_one_production(mlflow_url: str, 
 
 @ours
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_1000_races_through_the_server_leave_one_production_and_a_whole_trail(
     mlflow_url: str, mlflow_database_url: str
 ) -> None:
