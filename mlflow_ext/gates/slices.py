@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_SHOWN = 50
+"""Largest groups that the report itself has."""
+
+
 class SlicesPolicy(GatePolicy):
     """Bounds for what groups of rows get; each bound gives a result.
 
@@ -129,7 +133,8 @@ class SlicesGate:
         more = {
             "evidence": context.save_table("slices", table),
             "picture": _picture(table, name, context),
-            "details": {"groups": table.to_dict("records")},
+            # the table among the artifacts has them all
+            "details": {"groups": table.nlargest(_SHOWN, "rows").to_dict("records"), "number_of_groups": len(table)},
         }
         results = [_result(policy, bound, title, find(), more) for bound, title, find in asked if bound is not None]
         if policy.max_loss is not None and champion is None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MISSING = "(missing)"
+OTHERS = "(others)"
+MOST_GROUPS = 100
+"""Of a column with more values than this, the most frequent are groups, and all others together one more."""
 _RESAMPLES = 500
 
 
@@ -33,7 +36,9 @@ def groups_of(column: "pd.Series[Any]", bins: int) -> "pd.Series[Any]":
         named = pd.qcut(column, bins, duplicates="drop", precision=4).astype("object")
     else:
         named = column.astype("object")
-    return named.where(column.notna(), MISSING).map(str).rename(str(column.name))
+    words = named.where(column.notna(), MISSING).map(str).rename(str(column.name))
+    counts = words.value_counts()
+    return words if len(counts) <= MOST_GROUPS else words.where(words.isin(counts.index[:MOST_GROUPS]), OTHERS)
 
 
 def value_by_group(

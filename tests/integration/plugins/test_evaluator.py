@@ -21,6 +21,8 @@ models:
     gates:
       - {metric: mean_absolute_error, threshold: 1.0, greater_is_better: false}
       - {metric: root_mean_squared_error, min_relative_change: 0.05, greater_is_better: false}
+      - {gate: better_than_champion, metric: mean_absolute_error, minimum_rows: 10, importance: advisory}
+      - {gate: documentation, importance: advisory}
 """
 
 pytestmark = [
@@ -57,10 +59,16 @@ def test_the_gates_of_a_model_judge_an_evaluation(policy: None, client: MlflowCl
         result, run_id = evaluate(uri, evaluators=["default", "mlflow-ext"], evaluator_config=config)
         run = client.get_run(run_id)
         verdicts[version.version] = run.data.tags["mlflow_ext.gates"]
-        assert result.metrics["mlflow_ext.gates.total"] == run.data.metrics["mlflow_ext.gates.total"] == 2
+        assert result.metrics["mlflow_ext.gates.total"] == run.data.metrics["mlflow_ext.gates.total"] == 4
         report = mlflow.artifacts.load_dict(f"runs:/{run_id}/mlflow_ext/gates.json")
         assert report["champion_version"] == champion.version
         assert report["results"][1]["champion"] == pytest.approx(0.9574, abs=1e-3)
+        # a sixth better on thirty rows may be chance; seven times worse is none
+        assert report["results"][2]["verdict"] == ("failed" if version is bad else "inconclusive")
+        assert report["results"][3]["verdict"] == "inconclusive"
+        assert [one.path for one in client.list_artifacts(run_id, "mlflow_ext/gates")] == [
+            report["results"][2]["picture"]
+        ]
         if version is bad:
             assert "mean_absolute_error is 7" in run.data.tags["mlflow_ext.gates.reason"]
     assert verdicts == {good.version: "passed", bad.version: "failed"}

@@ -60,7 +60,9 @@ def test_the_worst_group_fails_and_is_named() -> None:
     table = context.tables["gates/slices.csv"]
     assert set(table["column"]) == {"region", "age"}
     assert table.loc[table["group"] == "island", "decides"].tolist() == [False]
-    assert len(table) == 8
+    assert len(table) == gap.details["number_of_groups"] == 8
+    many, _ = judged(version(2, {}), rows=ROWS.assign(name=ROWS.index.map(str)), columns=["region", "name"], max_gap=1)
+    assert (many[0].details["number_of_groups"], len(many[0].details["groups"])) == (105, 50)
     assert gap.picture in context.pictures
 
 

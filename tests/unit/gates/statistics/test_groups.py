@@ -54,6 +54,8 @@ def test_numbers_become_ranges_and_missing_values_a_group() -> None:
     assert sorted(groups_of(pd.Series([1, 2, 1], name="n"), 4).unique()) == ["1", "2"]
     assert sorted(groups_of(pd.Series(["x", None, "y"], name="t"), 2).unique()) == [MISSING, "x", "y"]
     assert sorted(groups_of(pd.Series([True, False], name="b"), 2).unique()) == ["False", "True"]
+    names = groups_of(pd.Series(["ann"] * 9 + [f"n{n}" for n in range(500)], name="name"), 2)
+    assert (names.nunique(), (names == "ann").sum(), (names == "(others)").sum()) == (101, 9, 401)
 
 
 @settings(max_examples=30, deadline=None)
