@@ -1,8 +1,9 @@
 """The one place that builds adapters and owns the engine's lifetime. Processes call it once, at their start."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 
 from pydantic import SecretStr
@@ -11,9 +12,15 @@ from sqlalchemy import Engine
 from mlflow_ext import running as running_stack
 from mlflow_ext.config import Settings, load
 from mlflow_ext.domain.actors import acting
+from mlflow_ext.domain.events import RegistryEvent
+from mlflow_ext.domain.serving import ServingPointer
+from mlflow_ext.domain.stages import ModelVersion
+from mlflow_ext.domain.withdrawal import too_old
 from mlflow_ext.lifecycle.decide import Decisions
 from mlflow_ext.lifecycle.reconcile import agree_marks, reconcile_pointer
 from mlflow_ext.lifecycle.roll_back import RolledBack, roll_back
+from mlflow_ext.lifecycle.withdrawal import instead, return_after_withdrawal
+from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.ports import Approvals, EventLog, Pointers, Promotions, Registry, RegistryView, Results
 from mlflow_ext.running import state_file
 from mlflow_ext.store.engine import make_engine
@@ -56,6 +63,7 @@ class Lifecycle:
         pointers: Which version of each model is served.
         promotions: The promotions and their story.
         approvals: People's words on promotions.
+        policy: Gives the policy of a model.
         mlflow_url: Address of MLflow's server.
     """
 
@@ -64,6 +72,7 @@ class Lifecycle:
     pointers: Pointers
     promotions: Promotions
     approvals: Approvals
+    policy: Callable[[str], ModelPolicy]
     mlflow_url: str
 
     @cached_property
@@ -78,12 +87,23 @@ class Lifecycle:
         """What people may decide about promotions."""
         return Decisions(self.promotions, self.approvals, self.view, self._results, self.take_back)
 
-    def take_back(self, model: str, comment: str = "") -> RolledBack:
+    def take_back(self, model: str, comment: str = "", by: str = "") -> RolledBack:
         """Put the last good version back into Production, in the name of whoever acts."""
-        said = acting().name + (f" ({comment})" if comment else "")
+        said = (by or acting().name) + (f" ({comment})" if comment else "")
         return roll_back(
-            model, self.view, self.promotions, self.pointers, self.registry, self.settle, requested_by=said
+            model,
+            self.view,
+            self.promotions,
+            self.pointers,
+            self.registry,
+            self.settle,
+            requested_by=said,
+            too_old=lambda version: self._too_old(model, version),
         )
+
+    def _too_old(self, model: str, version: ModelVersion) -> str | None:
+        window_s = self.policy(model).governance.rollback_window_s
+        return too_old(version, self.events.latest(model), window_s, datetime.now(UTC))
 
     def _results(self) -> Results:
         from mlflow_ext.registry.client import connect
@@ -91,9 +111,24 @@ class Lifecycle:
 
         return MlflowResults(connect(self.mlflow_url))
 
+    def follow(self, model: str) -> ServingPointer | None:
+        """Bring a model's pointer to its version in Production, or to what its policy returns to."""
+
+        def back(name: str, versions: Sequence[ModelVersion], moves: Sequence[RegistryEvent]) -> int | None:
+            found = instead(name, versions, moves, self.promotions, self.policy(name).governance)
+            return found.version if found is not None and found.within else None
+
+        return reconcile_pointer(model, self.view, self.pointers, self.events, back)
+
+    def return_after_withdrawal(self, model: str) -> None:
+        """Let MLflow's marks follow where the policy returns to an approved version."""
+        governance = self.policy(model).governance
+        if return_after_withdrawal(model, self.view, self.events, self.promotions, lambda: self.registry, governance):
+            self.settle(model)
+
     def settle(self, model: str) -> None:
         """Bring a model's marks into agreement, and the serving pointer to its version in Production."""
-        reconcile_pointer(model, self.view, self.pointers, self.events)
+        self.follow(model)
         agree_marks(model, self.view, self.events, self.pointers, self.registry)
 
 
@@ -116,6 +151,7 @@ def lifecycle(parts: Services, *, owner: str = "reader") -> Lifecycle:
         pointers=SqlPointers(parts.engine),
         promotions=SqlPromotions(parts.engine, owner=owner, lease_s=parts.settings.lease_s),
         approvals=SqlApprovals(parts.engine),
+        policy=parts.settings.policy,
         mlflow_url=parts.settings.mlflow_url,
     )
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "audit": "mlflow_ext.commands.audit:audit",
     "db": "mlflow_ext.commands.db:db",
     "drift": "drift.command:drift",
+    "explain": "mlflow_ext.commands.explain:explain",
     "gates": "mlflow_ext.commands.gates:gates",
     "policy": "mlflow_ext.commands.policy:policy",
     "promote": "mlflow_ext.commands.promote:promote",

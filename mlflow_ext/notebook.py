@@ -17,7 +17,6 @@ from mlflow_ext.domain.replicas import Role
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.errors import InvalidInputError, NotFoundError
 from mlflow_ext.lifecycle.request_promotion import override_promotion, request_promotion
-from mlflow_ext.lifecycle.roll_back import roll_back
 from mlflow_ext.ports import Promotions
 
 _LOOK_S = 0.2
@@ -99,15 +98,7 @@ def rollback(model: str) -> RollbackAnswer:
     """
     with services(name="mlflow-ext rollback") as parts:
         found = lifecycle(parts)
-        done = roll_back(
-            model,
-            found.view,
-            found.promotions,
-            found.pointers,
-            found.registry,
-            found.settle,
-            requested_by=user_name(),
-        )
+        done = found.take_back(model, by=user_name())
         return RollbackAnswer(done.model, done.from_version, done.to_version)
 
 

@@ -219,9 +219,22 @@ class RetrainingPolicy(Section):
 
 
 class GovernancePolicy(Section):
-    """Who must agree. The guard and approvals build on this section."""
+    """What may be in Production. Who has to agree to it says the gate `approval`.
+
+    Attributes:
+        guard: What happens with a version that goes to Production without a promotion that passed.
+        on_withdrawal: What follows when the version in Production is withdrawn: `nothing` leaves nothing there;
+            `return` brings the newest version back that is still approved.
+        rollback_window_s: Seconds since a version left Production in which it comes back without its gates being
+            computed again; `None` means always.
+    """
 
     guard: Literal["off", "warn", "enforce"] = "warn"
+    on_withdrawal: Literal["nothing", "return"] = "nothing"
+    rollback_window_s: float | None = Field(default=None, gt=0)
+
+
+_FOR_EVER_S = 10 * 365 * 86_400.0
 
 
 class ModelPolicy(Section):
@@ -235,6 +248,13 @@ class ModelPolicy(Section):
     drift: DriftPolicy = DriftPolicy()
     retraining: RetrainingPolicy = RetrainingPolicy()
     governance: GovernancePolicy = GovernancePolicy()
+
+    @property
+    def keep_previous_s(self) -> float:
+        """Seconds that the former Production version stays loaded: what may return has to be there."""
+        if self.governance.on_withdrawal == "nothing":
+            return self.serving.keep_previous_s
+        return max(self.serving.keep_previous_s, min(self.governance.rollback_window_s or _FOR_EVER_S, _FOR_EVER_S))
 
     @property
     def digest(self) -> str:

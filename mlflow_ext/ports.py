@@ -231,19 +231,18 @@ class Approvals(Protocol):
         """Count somebody's approval; the last one that is needed lets the promotion go on. One transaction.
 
         Args:
-            promotion: As it was read. A word given again by the same person changes nothing.
+            promotion: Which; a word given again by the same person changes nothing.
             actor: Who, as the audit trail names them.
             comment: What they say.
 
         Raises:
             IllegalTransitionError: The promotion does not wait for a person.
-            ConflictError: Somebody else changed the promotion since it was read.
             GateRefusedError: This person's word does not count.
         """
         ...
 
-    def of(self, promotion: Promotion) -> list[Approval]:
-        """Give the words that count for its present attempt, oldest first."""
+    def of(self, promotion_id: int) -> list[Approval]:
+        """Give the words that count, oldest first."""
         ...
 
 

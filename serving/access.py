@@ -47,6 +47,13 @@ ROUTES: Mapping[str, Mapping[str, Needs]] = {
     "/models/{name}/invocations": {"POST": _SCORE},
     "/models/{name}/versions/{version}/invocations": {"POST": _SCORE},
     "/models/{name}/feedback": {"POST": Needs(Right.FEEDBACK, "name")},
+    "/models/{name}/rollback": {"POST": Needs(Right.PROMOTE, "name")},
+    # about which model, the promotion or the body says: the route leaves out what the caller may not see
+    "/promotions": {"GET": Needs(Right.READ, VISIBLE), "POST": Needs(Right.PROMOTE, VISIBLE)},
+    "/promotions/{promotion}": {"GET": Needs(Right.READ, VISIBLE)},
+    "/promotions/{promotion}/approve": {"POST": Needs(Right.APPROVE, VISIBLE)},
+    "/promotions/{promotion}/reject": {"POST": Needs(Right.APPROVE, VISIBLE)},
+    "/promotions/{promotion}/abort": {"POST": Needs(Right.PROMOTE, VISIBLE)},
     "/models": {"GET": Needs(Right.READ, VISIBLE)},
     "/models/{name}": {"GET": _READ},
     "/models/{name}/openapi.json": {"GET": _READ},

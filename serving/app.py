@@ -7,7 +7,7 @@ from mlflow_ext.version import VERSION
 from serving.access import Access
 from serving.openapi import describe_rights
 from serving.parts import Parts
-from serving.routes import health, models, openinference, scoring
+from serving.routes import health, models, openinference, promotions, scoring
 from serving.web import Admitted, RequestIds, handle_errors
 
 DESCRIPTION = """REST scoring of the models registered in MLflow, each with the version that is in Production.
@@ -20,7 +20,7 @@ Requests and answers are MLflow's scoring protocol, or under `/v2` the Open Infe
 def create_app(parts: Parts) -> FastAPI:
     """Make the application."""
     app = FastAPIOffline(title="mlflow-ext promotion service", version=VERSION, description=DESCRIPTION, redoc_url=None)
-    for subject in (scoring, openinference, models, health):
+    for subject in (scoring, openinference, models, promotions, health):
         app.include_router(subject.routes(parts))
     handle_errors(app)
     describe_rights(app)

@@ -10,6 +10,7 @@ from mlflow_ext.store.feedback import Feedback
 from serving.admission import Admission
 from serving.authority import Authority
 from serving.batcher import Batcher
+from serving.control import Control
 from serving.metrics import Metrics
 from serving.pool import Pool
 from serving.prediction_log import PredictionLog
@@ -31,6 +32,8 @@ class Parts:
         log: What predictions are written to.
         feedback: Where outcomes are stored.
         threads: Where calls that wait are made.
+        control: Promotions, as callers ask for them.
+        deciding: Where calls of `control` are made; they may wait long for MLflow.
         is_ready: Whether everything that should be loaded is.
         stopping: Set once the process has been asked to stop.
     """
@@ -45,5 +48,7 @@ class Parts:
     log: PredictionLog
     feedback: Feedback
     threads: ThreadPoolExecutor
+    control: Control
+    deciding: ThreadPoolExecutor
     is_ready: Callable[[], bool]
     stopping: Event = field(default_factory=Event)

@@ -18,22 +18,20 @@ from types import FrameType
 import uvicorn
 from mlflow import MlflowClient
 
-from mlflow_ext.bootstrap import services
+from mlflow_ext.bootstrap import lifecycle, services
 from mlflow_ext.config import Settings, load
-from mlflow_ext.lifecycle.reconcile import reconcile_pointer
 from mlflow_ext.spool import SpoolWriter
 from mlflow_ext.spool_room import SpoolBounds
-from mlflow_ext.store.events import SqlEventLog
+from mlflow_ext.store.answered_requests import AnsweredRequests
 from mlflow_ext.store.feedback import Feedback
 from mlflow_ext.store.notifications import PgNotifications
 from mlflow_ext.store.pins import SqlPins
-from mlflow_ext.store.pointers import SqlPointers
-from mlflow_ext.store.registry_view import SqlRegistryView
 from mlflow_ext.store.replicas import Replicas
 from serving.admission import Admission
 from serving.app import create_app
 from serving.batcher import Batcher
 from serving.connection import bounded
+from serving.control import Control
 from serving.heartbeat import Heartbeat, state_of
 from serving.hot_path import HotPath
 from serving.last_served import LastServed
@@ -100,19 +98,22 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
             heartbeat.changed()
             last_served.write(pool)
 
+        # each takes up to two connections: together no more than the engine has beside those of the rest
+        deciding = ThreadPoolExecutor(4, thread_name_prefix="decide")
+        stack.callback(deciding.shutdown, wait=False, cancel_futures=True)
         pins = SqlPins(engine)
-        view, pointers, events = SqlRegistryView(engine), SqlPointers(engine), SqlEventLog(engine)
+        lives = lifecycle(services_)
         watcher = Watcher(
             pool=pool,
             loader=Loader(
                 *(client, settings.models_dir, lambda model: policy(model).serving.trust, pins.manifest),
                 Rehearsal(rehearsal, settings.load_timeout_s, settings.load_memory_bytes),
             ),
-            view=view,
-            follow=lambda model: reconcile_pointer(model, view, pointers, events),
+            view=lives.view,
+            follow=lives.follow,
             notifications=PgNotifications(settings.require_database_url(), name="mlflow-ext scoring listen"),
             metrics=metrics,
-            keep_previous_s=lambda model: policy(model).serving.keep_previous_s,
+            keep_previous_s=lambda model: policy(model).keep_previous_s,
             pinned=pins.of,
             reconcile_s=settings.reconcile_s,
             on_change=changed,
@@ -134,6 +135,8 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
             log=log,
             feedback=Feedback(engine),
             threads=waiting,
+            control=Control(lives, AnsweredRequests(engine)),
+            deciding=deciding,
             is_ready=lambda: watcher.is_ready and authority.is_ready,
         )
         yield parts, watcher

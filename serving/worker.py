@@ -113,6 +113,10 @@ class Worker:
             parts.settle(model)
         except (GateRefusedError, NotFoundError) as exc:
             _log.warning("marks_not_settled model=%s reason=%r", model, str(exc))
+        try:
+            parts.return_after_withdrawal(model)
+        except (GateRefusedError, NotFoundError) as exc:
+            _log.warning("not_returned model=%s reason=%r", model, str(exc))
         end_overtaken(model, parts.view, parts.events, parts.promotions)
         open_promotions(model, parts.view, parts.events, parts.promotions)
 

@@ -12,7 +12,7 @@ from mlflow_ext.answers import ModelStatus, PromotionAnswer, gate_rows
 from mlflow_ext.domain.gates import GateResult, Verdict
 from mlflow_ext.domain.promotion import Promotion, PromotionState
 
-_COLOURS = {
+COLOURS = {
     PromotionState.PROMOTED: "green",
     PromotionState.EVALUATED: "cyan",
     PromotionState.REJECTED: "red",
@@ -20,7 +20,7 @@ _COLOURS = {
     PromotionState.AWAITING_APPROVAL: "yellow",
     PromotionState.ROLLED_BACK: "magenta",
 }
-_VERDICTS = {Verdict.PASSED: "green", Verdict.INCONCLUSIVE: "yellow"}
+VERDICTS = {Verdict.PASSED: "green", Verdict.INCONCLUSIVE: "yellow"}
 
 
 def gates_table(gates: tuple[GateResult, ...]) -> Table:
@@ -30,7 +30,7 @@ def gates_table(gates: tuple[GateResult, ...]) -> Table:
         table.add_column(heading, justify="right")
     for gate, row in zip(gates, gate_rows(gates), strict=True):
         name, verdict, *numbers = map(escape, row)
-        colour = _VERDICTS.get(gate.verdict, "red")
+        colour = VERDICTS.get(gate.verdict, "red")
         table.add_row(name, f"[{colour}]{verdict}[/{colour}]", *numbers)
     return table
 
@@ -53,7 +53,7 @@ def report_panel(answer: PromotionAnswer, mlflow_url: str) -> RenderableType:
         return Group(*parts, escape(answer.reason))
     for gate, row in zip(answer.gates, gate_rows(answer.gates), strict=True):
         name, verdict, measured, champion, bound = map(escape, row)
-        colour = _VERDICTS.get(gate.verdict, "red")
+        colour = VERDICTS.get(gate.verdict, "red")
         facts = {"measured": measured, "Production": champion, "must reach": bound}
         if gate.interval is not None:
             facts["interval"] = f"{gate.interval[0]:.4g} to {gate.interval[1]:.4g}"
@@ -87,7 +87,7 @@ def models_tree(models: Iterable[ModelStatus], *, worker_alive: bool) -> Rendera
 
 
 def _title(promotion: Promotion) -> str:
-    colour = _COLOURS.get(promotion.state, "blue")
+    colour = COLOURS.get(promotion.state, "blue")
     dry = " (dry run)" if promotion.dry_run else ""
     when = f", {promotion.updated_at:%Y-%m-%d %H:%M:%S} UTC" if promotion.updated_at else ""
     return (

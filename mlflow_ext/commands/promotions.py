@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 _REFRESH_S = 1.0
+_FRAMES_PER_SECOND = 8
 
 
 @click.command()
@@ -22,23 +23,50 @@ def promotions(model: str | None, watch: bool, as_json: bool) -> None:
         click.echo(json.dumps(_documents(model), indent=2, default=str))
         return
 
+    if watch:
+        _watch(model)
+        return
     from rich.console import Console
-    from rich.live import Live
 
     from mlflow_ext.commands.drawing import models_tree
     from mlflow_ext.notebook import status
 
-    console = Console()
     seen = status(model)
-    drawn = models_tree(seen.models, worker_alive=seen.worker_alive)
-    if not watch:
-        console.print(drawn, highlight=False)
-        return
-    with suppress(KeyboardInterrupt), Live(drawn, console=console, auto_refresh=False) as live:
-        while True:
-            time.sleep(_REFRESH_S)
-            seen = status(model)
-            live.update(models_tree(seen.models, worker_alive=seen.worker_alive), refresh=True)
+    Console().print(models_tree(seen.models, worker_alive=seen.worker_alive), highlight=False)
+
+
+def _watch(model: str | None) -> None:
+    from datetime import UTC, datetime
+
+    from rich.live import Live
+
+    from mlflow_ext.bootstrap import lifecycle, services
+    from mlflow_ext.commands.watching import seen, tree
+    from mlflow_ext.domain.stages import Stage
+    from mlflow_ext.errors import NotFoundError, UnavailableError
+    from mlflow_ext.notebook import worker_alive
+
+    with services(name="mlflow-ext promotions") as parts, suppress(KeyboardInterrupt):
+        found = lifecycle(parts)
+
+        def drawn() -> Any:
+            names = found.view.models()
+            if model is not None and model not in names:
+                raise NotFoundError(f"there is no model '{model}' with versions")
+            shown = [model] if model is not None else names
+            production = {
+                name: next((one.version for one in found.view.versions(name) if one.stage is Stage.PRODUCTION), None)
+                for name in shown
+            }
+            now = datetime.now(UTC)
+            return tree(seen(found, shown), production, worker_alive=worker_alive(parts), now=now)
+
+        with Live(drawn(), refresh_per_second=_FRAMES_PER_SECOND) as live:
+            while True:
+                time.sleep(_REFRESH_S)
+                # the last picture stays until PostgreSQL answers again
+                with suppress(UnavailableError):
+                    live.update(drawn())
 
 
 def _documents(model: str | None) -> list[dict[str, Any]]:

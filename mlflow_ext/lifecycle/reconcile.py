@@ -5,6 +5,7 @@ the ports, writes through them, and knows no SQL.
 """
 
 import logging
+from collections.abc import Callable, Sequence
 
 from mlflow_ext.domain.events import RegistryEvent
 from mlflow_ext.domain.marks import Change, changes, weigh
@@ -19,8 +20,20 @@ _STEADY_LOOKS = 5
 _ROUNDS = 5
 
 
-def reconcile_pointer(model: str, view: RegistryView, pointers: Pointers, events: EventLog) -> ServingPointer | None:
+Instead = Callable[[str, Sequence[ModelVersion], Sequence[RegistryEvent]], int | None]
+"""Gives the version that is served when nothing is in Production: model, versions, moves of marks newest first."""
+
+
+def reconcile_pointer(
+    model: str,
+    view: RegistryView,
+    pointers: Pointers,
+    events: EventLog,
+    instead: Instead = lambda *_: None,
+) -> ServingPointer | None:
     """Move the serving pointer to the version in Production, where it is not there already.
+
+    Where nothing is in Production, `instead` says what is served.
 
     Losing the compare-and-set is fine: whoever won has read the marks too, and notified everybody.
 
@@ -32,7 +45,9 @@ def reconcile_pointer(model: str, view: RegistryView, pointers: Pointers, events
     """
     pointer = pointers.get(model)
     versions, moves = _look(model, view, events)
-    production = weigh(versions, moves, pointer).production
+    production, reason = weigh(versions, moves, pointer).production, "the registry's marks name it"
+    if production is None and pointer is not None:
+        production, reason = instead(model, versions, moves), "returned to after a withdrawal"
     if production == (pointer.version if pointer else None):
         return pointer
     try:
@@ -40,7 +55,7 @@ def reconcile_pointer(model: str, view: RegistryView, pointers: Pointers, events
             model,
             production,
             seen_generation=pointer.generation if pointer else 0,
-            reason="the registry's marks name it" if production else "no version is in Production",
+            reason=reason if production else "no version is in Production",
         )
     except ConflictError:
         return pointers.get(model)

@@ -38,6 +38,7 @@ def roll_back(
     flipped: Callable[[str], None],
     *,
     requested_by: str = "",
+    too_old: Callable[[ModelVersion], str | None] = lambda _: None,
 ) -> RolledBack:
     """Put the last good version back into Production: the one served before, else the last one promoted.
 
@@ -51,10 +52,11 @@ def roll_back(
         registry: Changes to the registry.
         flipped: Called after the change; brings marks and pointer along.
         requested_by: Who asks.
+        too_old: Says why a version's gates no longer count; `None` while they do.
 
     Raises:
         NotFoundError: There is no such model.
-        ConflictError: There is no good version to return to.
+        ConflictError: There is no good version to return to, or its gates no longer count.
     """
     versions = {one.version: one for one in view.versions(model)}
     if not versions:
@@ -67,6 +69,8 @@ def roll_back(
             f"there is no earlier good version of {model} to go back to; mark a version Staging, or move one to "
             "Production by hand"
         )
+    if (reason := too_old(target)) is not None:
+        raise ConflictError(reason)
     if current is not None:
         # first the tag: a second rollback after a crash in between must not come back to this version
         registry.set_tags(model, current.version, {ROLLED_BACK_TAG: f"to version {target.version}"})

@@ -8,7 +8,6 @@ from sqlalchemy import Connection, Engine, insert, select, text
 from mlflow_ext.domain.approval import Approval, effect, requirement, words
 from mlflow_ext.domain.audit import AuditAction
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, next_state
-from mlflow_ext.errors import ConflictError
 from mlflow_ext.store.decision_tables import approval as table
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.promotions import apply_step, promotion_of
@@ -49,35 +48,29 @@ class SqlApprovals:
                 .one()
             )
             now = promotion_of(row)
-            given = _of(connection, promotion)
-            if now.attempt == promotion.attempt and any(one.actor == actor for one in given):
+            given = _of(connection, promotion.id)
+            if any(one.actor == actor for one in given):
                 return now
             next_state(now.state, PromotionEvent.AGREED)
-            if now.attempt != promotion.attempt:
-                raise ConflictError(f"the gates of promotion {promotion.id} were computed anew since you looked")
             said = effect(requirement(now.report), given, actor, _authors(connection, now))
             if said is None:
                 return now
             event, person = said
-            connection.execute(
-                insert(table).values(
-                    promotion_id=now.id, attempt=now.attempt, person=person, actor=actor, comment=comment
-                )
-            )
+            connection.execute(insert(table).values(promotion_id=now.id, person=person, actor=actor, comment=comment))
             note = f"approved by {words([*given, Approval(person, actor, comment)])}"
             details = {"approved_by": actor, "comment": comment}
             return apply_step(connection, now, event, note=note, details=details)
 
-    def of(self, promotion: Promotion) -> list[Approval]:
-        """Give the words that count for its present attempt, oldest first."""
+    def of(self, promotion_id: int) -> list[Approval]:
+        """Give the words that count, oldest first."""
         with translated(), self._engine.connect() as connection:
-            return _of(connection, promotion)
+            return _of(connection, promotion_id)
 
 
-def _of(connection: Connection, promotion: Promotion) -> list[Approval]:
+def _of(connection: Connection, promotion_id: int) -> list[Approval]:
     query = (
         select(table.c.person, table.c.actor, table.c.comment, table.c.at)
-        .where(table.c.promotion_id == promotion.id, table.c.attempt == promotion.attempt)
+        .where(table.c.promotion_id == promotion_id)
         .order_by(table.c.at, table.c.person)
     )
     return [Approval(*row) for row in connection.execute(query)]

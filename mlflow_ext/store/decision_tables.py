@@ -1,6 +1,6 @@
 """The tables of approvals and of requests that were answered. They share `metadata` with `tables.py`."""
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Integer, Table, Text, func
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Table, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
 
 from mlflow_ext.store.tables import metadata, promotion
@@ -9,8 +9,6 @@ approval = Table(
     "approval",
     metadata,
     Column("promotion_id", BigInteger, ForeignKey(promotion.c.id, ondelete="CASCADE"), primary_key=True),
-    # a promotion whose gates are computed anew has to be approved anew
-    Column("attempt", Integer, primary_key=True, autoincrement=False),
     Column("person", Text, primary_key=True),
     Column("actor", Text, nullable=False),
     Column("comment", Text, nullable=False, server_default=""),

@@ -2,7 +2,6 @@
 
 from mlflow_ext.domain.approval import Approval, effect, requirement, words
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, next_state
-from mlflow_ext.errors import ConflictError
 from mlflow_ext.testing.promotions import MemoryPromotions, PromotionShelf
 
 
@@ -18,21 +17,19 @@ class MemoryApprovals:
         """Count somebody's approval; the last one that is needed lets the promotion go on."""
         with self._shelf.lock:
             now = self._promotions.get(promotion.id)
-            given = self.of(promotion)
-            if now.attempt == promotion.attempt and any(one.actor == actor for one in given):
+            given = self.of(promotion.id)
+            if any(one.actor == actor for one in given):
                 return now
             next_state(now.state, PromotionEvent.AGREED)
-            if now.attempt != promotion.attempt:
-                raise ConflictError(f"the gates of promotion {promotion.id} were computed anew since you looked")
             authors = {now.requested_by, *self._shelf.authors.get((now.model, now.version), ())} - {""}
             said = effect(requirement(now.report), given, actor, authors)
             if said is None:
                 return now
             event, person = said
             after = [*given, Approval(person, actor, comment, self._shelf.now())]
-            self._shelf.approvals[now.id, now.attempt] = after
+            self._shelf.approvals[now.id] = after
             return self._promotions.record(now, event, note=f"approved by {words(after)}")
 
-    def of(self, promotion: Promotion) -> list[Approval]:
-        """Give the words that count for its present attempt, oldest first."""
-        return list(self._shelf.approvals.get((promotion.id, promotion.attempt), ()))
+    def of(self, promotion_id: int) -> list[Approval]:
+        """Give the words that count, oldest first."""
+        return list(self._shelf.approvals.get(promotion_id, ()))

@@ -26,7 +26,7 @@ class PromotionShelf:
         leases: Who holds a promotion, until when.
         stories: Steps by promotion.
         policies: Policy documents by digest.
-        approvals: Words of people, by promotion and attempt.
+        approvals: Words of people, by promotion.
         authors: Who made a version, as actors.
         pins: Files that passed the gates, by model and version.
         lock: Held for each change.
@@ -39,7 +39,7 @@ class PromotionShelf:
     stories: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     pins: dict[tuple[str, int], Pin] = field(default_factory=dict)
-    approvals: dict[tuple[int, int], list[Approval]] = field(default_factory=dict)
+    approvals: dict[int, list[Approval]] = field(default_factory=dict)
     authors: dict[tuple[str, int], set[str]] = field(default_factory=dict)
     lock: RLock = field(default_factory=RLock)
 

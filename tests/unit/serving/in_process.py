@@ -14,9 +14,11 @@ import numpy as np
 import uvicorn
 from starlette.types import ASGIApp
 
+from mlflow_ext.bootstrap import Services, lifecycle
 from mlflow_ext.config import Settings
 from mlflow_ext.spool import PredictionRecord, SpoolWriter, read_spool, spool_files
 from mlflow_ext.spool_room import SpoolBounds
+from mlflow_ext.store.answered_requests import AnsweredRequests
 from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.feedback import Feedback
 from serving.admission import Admission
@@ -24,6 +26,7 @@ from serving.app import create_app
 from serving.authority import Authority
 from serving.batcher import Batcher
 from serving.connection import bounded
+from serving.control import Control
 from serving.hot_path import HotPath
 from serving.metrics import Metrics
 from serving.parts import Parts
@@ -144,6 +147,8 @@ def app(
             log=log,
             feedback=Feedback(engine),
             threads=threads,
+            control=Control(lifecycle(Services(configured, engine)), AnsweredRequests(engine)),
+            deciding=threads,
             is_ready=lambda: True,
         )
         with served(HotPath(create_app(parts), parts), bounded(configured, metrics)) as client:

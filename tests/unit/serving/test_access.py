@@ -26,6 +26,13 @@ EXPECTED: dict[str, tuple[str, Right | None]] = {
     "POST /models/{name}/invocations": ("model", Right.SCORE),
     "POST /models/{name}/versions/{version}/invocations": ("model", Right.SCORE),
     "POST /models/{name}/feedback": ("model", Right.FEEDBACK),
+    "POST /models/{name}/rollback": ("model", Right.PROMOTE),
+    "GET /promotions": ("visible", Right.READ),
+    "POST /promotions": ("visible", Right.PROMOTE),
+    "GET /promotions/{promotion}": ("visible", Right.READ),
+    "POST /promotions/{promotion}/approve": ("visible", Right.APPROVE),
+    "POST /promotions/{promotion}/reject": ("visible", Right.APPROVE),
+    "POST /promotions/{promotion}/abort": ("visible", Right.PROMOTE),
     "GET /models": ("visible", Right.READ),
     "GET /models/{name}": ("model", Right.READ),
     "GET /models/{name}/openapi.json": ("model", Right.READ),
@@ -124,7 +131,7 @@ def routes_of(running: App) -> set[str]:
 def ask(running: App, route: str, headers: list[tuple[bytes, bytes]]) -> httpx.Response:
     """Ask one route about the model `sum`."""
     method, _, path = route.partition(" ")
-    path = path.replace("{path:path}", "swagger-ui.css").format(name="sum", version="1")
+    path = path.replace("{path:path}", "swagger-ui.css").format(name="sum", version="1", promotion="1")
     return running.client.request(method, path, headers=[*headers, (b"X-Request-Id", b"r-1")])
 
 
@@ -254,7 +261,21 @@ def test_nobody_gets_a_websocket_and_start_and_stop_pass(scoring: App) -> None:
     assert passed == [{"type": "lifespan"}]
 
 
-WORDS = ("v2", "openapi.json", "ready", "infer", "models", "invocations", "versions", "1", "feedback", "docs", "sum")
+WORDS = (
+    "v2",
+    "openapi.json",
+    "ready",
+    "infer",
+    "models",
+    "invocations",
+    "versions",
+    "1",
+    "feedback",
+    "docs",
+    "sum",
+    "promotions",
+    "approve",
+)
 PARTS = ("/", *WORDS, "\n", "é", "..", "%2F", "")
 
 

@@ -226,6 +226,8 @@ def test_the_api_is_described(scoring: App) -> None:
     assert {
         *("/invocations", "/models/{name}/invocations", "/models/{name}/versions/{version}/invocations", "/models"),
         *("/models/{name}/openapi.json", "/models/{name}/versions/{version}/openapi.json"),
+        *("/models/{name}/rollback", "/promotions", "/promotions/{promotion}"),
+        *(f"/promotions/{{promotion}}/{verb}" for verb in ("approve", "reject", "abort")),
         *("/models/{name}", "/models/{name}/feedback", "/ping", "/health", "/version", "/livez", "/readyz", "/metrics"),
     } == paths - v2
     assert scoring.client.get("/docs").status_code == 200

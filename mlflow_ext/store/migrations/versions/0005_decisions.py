@@ -14,7 +14,6 @@ def upgrade() -> None:
     op.create_table(
         "approval",
         sa.Column("promotion_id", sa.BigInteger(), nullable=False),
-        sa.Column("attempt", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("person", sa.Text(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("comment", sa.Text(), server_default="", nullable=False),
@@ -22,7 +21,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["promotion_id"], ["mlflow_ext.promotion.id"], name=op.f("fk_approval_promotion_id"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("promotion_id", "attempt", "person", name=op.f("pk_approval")),
+        sa.PrimaryKeyConstraint("promotion_id", "person", name=op.f("pk_approval")),
         schema="mlflow_ext",
     )
     op.create_table(
