@@ -1,10 +1,10 @@
-"""`python -m benchmarks [flips|serving] [options]`: one benchmark, or all with their usual options."""
+"""`python -m benchmarks [flips|serving|prediction-log] [options]`: one benchmark, or all with their usual options."""
 
 import sys
 
-from benchmarks import flip_latency, serving
+from benchmarks import flip_latency, prediction_log, serving
 
-BENCHMARKS = {"flips": flip_latency.main, "serving": serving.main}
+BENCHMARKS = {"flips": flip_latency.main, "serving": serving.main, "prediction-log": prediction_log.main}
 
 if len(sys.argv) > 1:
     if sys.argv[1] not in BENCHMARKS:

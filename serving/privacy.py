@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -42,6 +43,7 @@ class Redactor:
         self._drop = frozenset(policy.drop)
         self._hash = {name: keyed_hash.of(name) for name in policy.hash} if keyed_hash is not None else {}
         self._names = policy.names
+        self._dropped = sorted(self._drop)
         self._known = ModelColumns() if schema is None else columns_of(schema)
 
     @property
@@ -79,7 +81,7 @@ class Redactor:
         kept = {name: values for name, values in zip(columns, table, strict=True) if name not in self._drop}
         for name in self._hash.keys() & kept.keys():
             kept[name] = [self._hash[name](value) for value in kept[name]]
-        return self._rewritten(record, kept, len(rows), record.response)
+        return self._rewritten(record, kept, len(rows), record.response, msgspec.json.encode)
 
     def _values(self, name: str, values: Sequence[Any]) -> list[Any]:
         if name in self._hash:
@@ -89,15 +91,20 @@ class Redactor:
         return plain
 
     def _rewritten(
-        self, record: PredictionRecord, columns: Mapping[str, Sequence[Any]], rows: int, response: bytes
+        self,
+        record: PredictionRecord,
+        columns: Mapping[str, Sequence[Any]],
+        rows: int,
+        response: bytes,
+        write: Callable[[Any], bytes] = lambda document: json.dumps(document).encode(),
     ) -> PredictionRecord:
         data = list(zip(*columns.values(), strict=True)) if columns else [()] * rows
         document = {
             "dataframe_split": {"columns": list(columns), "data": data},
-            "dropped": sorted(self._drop),
+            "dropped": self._dropped,
             "hashed": [name for name in columns if name in self._hash],
         }
-        return replace(record, content_type=REDACTED, request=json.dumps(document).encode(), response=response)
+        return replace(record, content_type=REDACTED, request=write(document), response=response)
 
     def _refuse_nested(self, values: Collection[Any]) -> None:
         """Refuse objects that hold a column's name inside."""

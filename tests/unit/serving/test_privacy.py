@@ -183,7 +183,9 @@ def test_what_a_plan_has_read_is_written_alike(tmp_path_factory: pytest.TempPath
     )
     long = Log(tmp_path_factory.mktemp("long")).write(*_split(table), [1.0] * len(table))
     assert short is not None
-    assert short == long
+    assert long is not None
+    assert json.loads(short.request) == json.loads(long.request)
+    assert (short.content_type, short.response) == (long.content_type, long.response)
     assert short.content_type == REDACTED
 
 

@@ -1,0 +1,126 @@
+"""A scoring process without registry and database around it: one fixed model, the real parts, `python -m` this file.
+
+What is measured with it is in `prediction_log.py`.
+"""
+
+import argparse
+import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+
+from mlflow_ext.config import Settings
+from mlflow_ext.registry.loading import load_judged
+from mlflow_ext.spool import PredictionRecord, SpoolWriter
+from mlflow_ext.spool_room import SpoolBounds
+from mlflow_ext.store.engine import make_engine
+from mlflow_ext.store.feedback import Feedback
+from serving.admission import Admission
+from serving.app import create_app
+from serving.authority import Authority
+from serving.batcher import Batcher
+from serving.codecs import mlflow_protocol
+from serving.connection import bounded
+from serving.hot_path import HotPath
+from serving.metrics import Metrics
+from serving.parts import Parts
+from serving.plan import compile_plan
+from serving.pool import LoadedVersion, Pool
+from serving.prediction_log import PredictionLog, Understood
+from serving.process import Server
+from serving.scoring import Scorer
+
+MODEL = "bench"
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+OFF = "off"
+POLICIES: dict[str, dict[str, object]] = {
+    OFF: {},
+    "durable": {},
+    "sampled": {"prediction_log": {"mode": "sampled", "share": 0.1}},
+    "private": {"privacy": {"drop": ["mean radius"], "hash": ["mean texture"]}},
+}
+"""How the log is set, by the word that the table shows."""
+
+
+class NoLog(PredictionLog):
+    """Writes nothing."""
+
+    def append(
+        self, loaded: LoadedVersion, records: Sequence[PredictionRecord], understood: Understood | None = None
+    ) -> bool:
+        """Do nothing."""
+        return True
+
+
+def loaded(files: Path) -> LoadedVersion:
+    """Load the model with its plan."""
+    model = load_judged(files)
+    schema = model.metadata.get_input_schema()
+    bare = LoadedVersion(MODEL, 1, None, model, schema)
+    plan = compile_plan(model, schema, partial(mlflow_protocol.accepted, bare))
+    if plan is None or plan.engine != "kernel":
+        raise SystemExit("the model got no compiled plan, so there is nothing to measure")
+    return LoadedVersion(MODEL, 1, None, model, schema, plan=plan)
+
+
+def run(mode: str, files: Path, directory: Path, port: int) -> None:
+    """Answer until SIGTERM."""
+    settings = Settings.model_validate(
+        {
+            "data_dir": directory,
+            "database_url": NOWHERE,
+            "privacy_key": "0" * 32,
+            "models": {MODEL: POLICIES[mode]},
+            "spool_min_free_bytes": 0,
+        }
+    )
+    version, pool, metrics = loaded(files), Pool(), Metrics()
+    pool.know([MODEL])
+    pool.add(version)
+    pool.swap(version, 1)
+    writer = SpoolWriter(settings.spool_dir, bounds=SpoolBounds(settings.spool_max_bytes, 0))
+    kind = NoLog if mode == OFF else PredictionLog
+    log = kind(writer, metrics, settings.policy, settings.keyed_hash())
+    with (
+        ThreadPoolExecutor(settings.scoring_threads) as threads,
+        socket.create_server(("127.0.0.1", port)) as listening,
+    ):
+        parts = Parts(
+            settings=settings,
+            authority=Authority(open_to_all=True),
+            admission=Admission(settings.scoring_threads + settings.max_queued_requests, metrics),
+            pool=pool,
+            scorer=Scorer(pool, log, metrics, threads, settings.request_timeout_s),
+            batcher=Batcher(log, metrics, threads),
+            metrics=metrics,
+            log=log,
+            feedback=Feedback(make_engine(NOWHERE)),
+            threads=threads,
+            is_ready=lambda: True,
+        )
+        hot = HotPath(create_app(parts), parts)
+        config = uvicorn.Config(
+            *(hot, "127.0.0.1", port),
+            loop="uvloop",
+            http=bounded(settings, metrics),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+        )
+        Server(config, parts, hot).run(sockets=[listening])
+    log.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring_child")
+    parser.add_argument("mode", choices=sorted(POLICIES))
+    parser.add_argument("files", type=Path)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("port", type=int)
+    given = parser.parse_args()
+    run(given.mode, given.files, given.directory, given.port)
