@@ -8,10 +8,10 @@ back is in `mlflow_ext/registry/scoring_protocol.py`.
 import base64
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -29,6 +29,18 @@ class UncertainError(MlflowExtError):
     """It is not certain where in the request or its answer personal data is. The message holds no value of it."""
 
 
+_NO_DATA = b'"data": []'
+"""How a document without rows looks where they would be; no name comes before it."""
+
+
+class _Recipe(NamedTuple):
+    """How rows with certain columns are written, decided once."""
+
+    row: Callable[[Sequence[Any]], list[Any]]
+    begin: bytes
+    end: bytes
+
+
 class Redactor:
     """Rewrites the predictions of one model version."""
 
@@ -44,6 +56,7 @@ class Redactor:
         self._hash = {name: keyed_hash.of(name) for name in policy.hash} if keyed_hash is not None else {}
         self._names = policy.names
         self._dropped = sorted(self._drop)
+        self._recipes: dict[tuple[str, ...], _Recipe] = {}
         self._known = ModelColumns() if schema is None else columns_of(schema)
 
     @property
@@ -73,15 +86,41 @@ class Redactor:
             raise UncertainError(f"{len(missing)} of the columns that it should have are not there")
         names = [name for name in given if name not in self._drop and (not known.inputs or name in known.inputs)]
         columns = {name: self._values(name, frame[name].tolist()) for name in names}
-        return self._rewritten(record, columns, len(frame), _answer(record.response, self._drop, self._hash))
+        data = list(zip(*columns.values(), strict=True)) if columns else [()] * len(frame)
+        request = json.dumps(self._document(names, data)).encode()
+        response = _answer(record.response, self._drop, self._hash)
+        return replace(record, content_type=REDACTED, request=request, response=response)
 
-    def rewrite_rows(self, record: PredictionRecord, columns: Sequence[str], rows: Rows) -> PredictionRecord:
+    def rewrite_rows(self, record: PredictionRecord, columns: tuple[str, ...], rows: Rows) -> PredictionRecord:
         """Rewrite a request that a plan has read; its answer is one plain value a row."""
-        table = rows.T.tolist() if isinstance(rows, np.ndarray) else list(zip(*rows, strict=True))
-        kept = {name: values for name, values in zip(columns, table, strict=True) if name not in self._drop}
-        for name in self._hash.keys() & kept.keys():
-            kept[name] = [self._hash[name](value) for value in kept[name]]
-        return self._rewritten(record, kept, len(rows), record.response, msgspec.json.encode)
+        recipe = self._recipes.get(columns) or self._recipe(columns)
+        table = rows.tolist() if isinstance(rows, np.ndarray) else rows
+        data = msgspec.json.encode([recipe.row(one) for one in table])
+        request = b"".join([recipe.begin, data, recipe.end])
+        return replace(record, content_type=REDACTED, request=request)
+
+    def _recipe(self, columns: tuple[str, ...]) -> "_Recipe":
+        places = [place for place, name in enumerate(columns) if name not in self._drop]
+        kept = [columns[place] for place in places]
+        hashes = [(place, self._hash[name]) for place, name in enumerate(kept) if name in self._hash]
+
+        def row(values: Sequence[Any]) -> list[Any]:
+            chosen = [values[place] for place in places]
+            for place, hashed in hashes:
+                chosen[place] = hashed(chosen[place])
+            return chosen
+
+        text = json.dumps(self._document(kept, [])).encode()
+        begin, _, end = text.partition(_NO_DATA)
+        found = self._recipes[columns] = _Recipe(row, begin + _NO_DATA[:-2], end)
+        return found
+
+    def _document(self, kept: list[str], data: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        return {
+            "dataframe_split": {"data": data, "columns": kept},
+            "dropped": self._dropped,
+            "hashed": [name for name in kept if name in self._hash],
+        }
 
     def _values(self, name: str, values: Sequence[Any]) -> list[Any]:
         if name in self._hash:
@@ -89,22 +128,6 @@ class Redactor:
         plain = [_plain(value) for value in values]
         self._refuse_nested(plain)
         return plain
-
-    def _rewritten(
-        self,
-        record: PredictionRecord,
-        columns: Mapping[str, Sequence[Any]],
-        rows: int,
-        response: bytes,
-        write: Callable[[Any], bytes] = lambda document: json.dumps(document).encode(),
-    ) -> PredictionRecord:
-        data = list(zip(*columns.values(), strict=True)) if columns else [()] * rows
-        document = {
-            "dataframe_split": {"columns": list(columns), "data": data},
-            "dropped": self._dropped,
-            "hashed": [name for name in columns if name in self._hash],
-        }
-        return replace(record, content_type=REDACTED, request=write(document), response=response)
 
     def _refuse_nested(self, values: Collection[Any]) -> None:
         """Refuse objects that hold a column's name inside."""

@@ -148,7 +148,7 @@ def _traces(value: str) -> set[bytes]:
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.__name__.strip("_"))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
 @given(table=tables, shuffled=st.permutations(["name", "amount", "customer"]), answer=st.sampled_from(ANSWERS))
 def test_no_byte_of_personal_data_reaches_the_spool(
     tmp_path_factory: pytest.TempPathFactory,
@@ -174,7 +174,7 @@ def test_no_byte_of_personal_data_reaches_the_spool(
 
 
 @given(table=tables)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_what_a_plan_has_read_is_written_alike(tmp_path_factory: pytest.TempPathFactory, table: Table) -> None:
     """The short way writes what the long way writes, without parsing the body again."""
     rows = list(table.itertuples(index=False, name=None))
