@@ -111,7 +111,7 @@ class Batcher:
         queue = self._queues[loaded]
         queue.add(one)
         self._counters(loaded).in_progress.inc()
-        if plan.engine == "kernel":
+        if plan.inline:
             if len(queue.waiting) == 1:
                 # those whose requests have arrived by now come first; then all of them together
                 asyncio.get_running_loop().call_soon(self._flush, loaded, plan)

@@ -129,10 +129,10 @@ class HotPath:
         if not small:
             work = self._batcher.on_thread(self._batcher.at_once, loaded, plan, one)
             return await asyncio.wait_for(work, self._timeout_s)
-        if plan.engine == "kernel" and not self.others_wait():
+        if plan.inline and not self.others_wait():
             return self._batcher.at_once(loaded, plan, one)
         self._batcher.submit(loaded, plan, one)
-        if plan.engine == "kernel":
+        if plan.inline:
             return await one.answer
         return await asyncio.wait_for(one.answer, self._timeout_s)
 

@@ -16,13 +16,16 @@ from mlflow.exceptions import MlflowException
 from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import MlflowExtError, UnavailableError
+from mlflow_ext.policy import ServingPolicy
 from mlflow_ext.registry.artifacts import directory_of
 from mlflow_ext.registry.loading import load_judged, open_model
 from mlflow_ext.registry.model_files import manifest_of
 from serving.codecs import mlflow_protocol
+from serving.onnx_engine import OfferedTwin
 from serving.plan import compile_plan
 from serving.pool import LoadedVersion
 from serving.rehearsal import ModelLoadError
+from serving.twins import Twins
 
 logger = logging.getLogger(__name__)
 
@@ -49,24 +52,27 @@ class Loader:
         self,
         client: MlflowClient,
         directory: Path,
-        trust: Callable[[str], str],
+        policy: Callable[[str], ServingPolicy],
         pinned: Callable[[str, int], Manifest | None],
         rehearsal: Callable[[Path], None],
+        twins: Twins,
     ) -> None:
         """Take what a load needs.
 
         Args:
             client: Points at MLflow's server.
             directory: Where files are kept.
-            trust: How far a model's publisher is trusted.
+            policy: How a model is served.
             pinned: By model and version, the files that passed the gates.
             rehearsal: Loads judged files in another process first, and raises where that went wrong.
+            twins: Finds ONNX twins.
         """
         self._client = client
         self._directory = directory
-        self._trust = trust
+        self._policy = policy
         self._pinned = pinned
         self._rehearsal = rehearsal
+        self._twins = twins
 
     def load(self, version: ModelVersion) -> LoadedVersion:
         """Load one version and let it predict its input example once, when it has one.
@@ -103,10 +109,11 @@ class Loader:
 
     def _load(self, version: ModelVersion, pinned: Manifest | None) -> LoadedVersion:
         began = time.perf_counter()
+        policy = self._policy(version.model)
         try:
             opened = open_model(
                 *(self._client, version, self._directory),
-                trust=self._trust(version.model),
+                trust=policy.trust,
                 pinned=pinned,
                 rehearse=self._rehearsal,
             )
@@ -126,16 +133,35 @@ class Loader:
         example = _input_example(opened.directory)
         if example is not None:
             _warm(loaded, example)
-        plan = compile_plan(opened.model, input_schema, partial(mlflow_protocol.accepted, loaded))
+        twin = None
+        if policy.engine != "python":
+            find = partial(
+                self._twins.find,
+                version.model,
+                version.version,
+                opened.directory,
+                policy.onnx_tolerance,
+                pinned=pinned is not None,
+            )
+            twin = OfferedTwin(find, policy.onnx_tolerance, wanted=policy.engine == "onnx")
+        answer = partial(mlflow_protocol.accepted, loaded)
+        plan = compile_plan(opened.model, input_schema, answer, kernels=policy.engine != "python", twin=twin)
         # what a load leaves lives long: Python's collector need not stop all requests to look at it again and again
         gc.freeze()
-        load_s = time.perf_counter() - began
-        logger.info(
-            "event=version_loaded model=%r version=%d load_s=%.3f engine=%s",
-            *(version.model, version.version, load_s, plan.engine if plan else "mlflow"),
-        )
         kept = example if example is not None and len(example) <= KEPT_EXAMPLE_BYTES else None
-        return replace(loaded, load_s=load_s, plan=plan, example=kept)
+        loaded = replace(
+            loaded,
+            load_s=time.perf_counter() - began,
+            plan=plan,
+            twin_refused=twin.refused if twin else None,
+            example=kept,
+        )
+        logger.info(
+            "event=version_loaded model=%r version=%d load_s=%.3f engine=%s%s",
+            *(version.model, version.version, loaded.load_s, loaded.engine),
+            f" twin_refused={loaded.twin_refused!r}" if loaded.twin_refused else "",
+        )
+        return loaded
 
 
 def rehearse(directory: Path) -> None:

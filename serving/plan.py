@@ -7,19 +7,20 @@ answers them as MLflow would; for everything else it gives `None`, and MLflow's 
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import pandas as pd
-from mlflow.types import ColSpec, DataType
+from mlflow.types import DataType
 from numpy.typing import NDArray
 
+from mlflow_ext.registry.plain_table import Column, original, plain_columns, sklearn_model
+from mlflow_ext.registry.trial_rows import trial_rows
 from serving.json_numbers import read_matrix
 from serving.kernels import Kernel, NotInTrainingError, Rows, compile_kernels
-from serving.trial_rows import trial_rows
+from serving.onnx_engine import OfferedTwin, near, seconds
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +33,8 @@ _KINDS: dict[DataType, Any] = {
     DataType.string: str,
     DataType.boolean: bool,
 }
-_PLAIN = frozenset("biufUO")
-"""Kinds of NumPy arrays whose values JSON can write."""
-
+INLINE_S = 0.001
+"""A twin that takes longer for 64 rows than this holds up the event loop for longer than a thread costs."""
 MANY_BYTES = 2_048
 """Bodies of numbers longer than this are read into a matrix at once; for shorter ones tuples are cheaper (measured)."""
 
@@ -47,7 +47,8 @@ class Plan:
         columns: Names of the input columns, in the signature's order.
         compute: From rows to predictions, one a row.
         batches: Whether rows of several requests may be computed together without changing a bit of their answers.
-        engine: `kernel` (compiled) or `python` (the original model).
+        engine: `kernel` (compiled), `onnx` (the twin) or `python` (the original model).
+        inline: Whether it is cheap enough to be computed on the event loop.
         numeric: Whether all columns are of type double.
     """
 
@@ -55,6 +56,7 @@ class Plan:
     compute: Kernel
     batches: bool
     engine: str
+    inline: bool
     numeric: bool
     _decode: Callable[[bytes], Any]
     _row_of: Callable[[Any], tuple[Any, ...]]
@@ -97,53 +99,84 @@ def write(predictions: NDArray[Any]) -> bytes:
     return b'{"predictions": ' + msgspec.json.encode(predictions.tolist()) + b"}"
 
 
-def compile_plan(predictor: Any, input_schema: Any, answer: Callable[[bytes], bytes | None]) -> Plan | None:
+def compile_plan(
+    predictor: Any,
+    input_schema: Any,
+    answer: Callable[[bytes], bytes | None],
+    *,
+    kernels: bool = True,
+    twin: OfferedTwin | None = None,
+) -> Plan | None:
     """Compile a plan for a loaded model, and try it against MLflow's answers.
 
     Args:
         predictor: MLflow's `PyFuncModel`.
         input_schema: MLflow's input schema, or `None`.
         answer: MLflow's answer to a JSON body; `None` where it refuses.
+        kernels: Whether kernels may compute.
+        twin: The ONNX twin that may.
 
     Returns:
         A plan whose answers were MLflow's on every trial request; `None` for a model without one.
     """
-    model = getattr(getattr(predictor, "_model_impl", None), "sklearn_model", None)
-    columns = _columns(input_schema)
+    model, columns = sklearn_model(predictor), plain_columns(input_schema)
     if model is None or columns is None or predictor.metadata.get_params_schema() is not None:
+        if twin is not None:
+            twin.refuse("only models that have plans have twins: scikit-learn's, with required columns of plain types")
         return None
-    # a model may be logged with another of its functions (`pyfunc_predict_fn="predict_proba"`)
-    if predictor.metadata.flavors.get("python_function", {}).get("predict_fn", "predict") != "predict":
-        return None
-    names = [name for name, _ in columns]
     rows = trial_rows(model, columns)
-    original = _original(model, columns)
-    # MLflow rounds values of type float to single precision; a kernel computes in double precision
-    single = any(kind is DataType.float for _, kind in columns)
-    kernels = [] if single else [(kernel, "kernel") for kernel in compile_kernels(model, names)]
-    for compute, engine in (*kernels, (original, "python")):
+    ask = original(model, columns)
+    for engine, compute, mine in _engines(model, columns, rows, ask, kernels, twin):
         try:
-            if engine == "kernel" and not _same(compute(rows), original(rows)):
+            if engine == "kernel" and not _same(compute(mine), ask(mine)):
                 logger.debug("event=kernel_refused reason='another answer than the original' model=%s", type(model))
                 continue
-            plan = _plan(columns, compute, _may_batch(compute, rows), engine)
-            if _answers_as_mlflow(plan, rows, answer):
+            plan = _plan(columns, compute, _may_batch(compute, mine), engine, _is_cheap(engine, compute, mine))
+            tolerance = twin.tolerance if engine == "onnx" and twin is not None else 0.0
+            if _answers_as_mlflow(plan, mine, answer, tolerance):
                 return plan
+            reason = "another answer than MLflow"
         # the model's own code runs here, on rows of our making: whatever it raises, MLflow's way still works
         except Exception as exc:
-            logger.info("event=plan_refused engine=%s reason=%r", engine, str(exc)[:200])
+            reason = str(exc)[:200]
+        logger.info("event=plan_refused engine=%s reason=%r", engine, reason)
+        if engine == "onnx" and twin is not None:
+            twin.refuse(reason)
     return None
 
 
-def _columns(schema: Any) -> list[tuple[str, DataType]] | None:
-    if schema is None or not all(isinstance(one, ColSpec) and one.required and one.name for one in schema.inputs):
-        return None
-    columns = [(one.name, one.type) for one in schema.inputs]
-    known = all(isinstance(kind, DataType) and kind in _KINDS for _, kind in columns)
-    return columns if columns and known and len({name for name, _ in columns}) == len(columns) else None
+def _engines(
+    model: Any,
+    columns: list[Column],
+    rows: list[tuple[Any, ...]],
+    ask: Kernel,
+    kernels: bool,
+    twin: OfferedTwin | None,
+) -> Iterator[tuple[str, Kernel, list[tuple[Any, ...]]]]:
+    """Give what may compute, best first, each with the trial rows that it takes; nothing is made before it is asked."""
+
+    def by_twin() -> Iterator[tuple[str, Kernel, list[tuple[Any, ...]]]]:
+        found = twin.compiled(model, columns, rows, ask) if twin is not None else None
+        if found is not None:
+            yield ("onnx", *found)
+
+    wanted = twin is not None and twin.wanted
+    if wanted:
+        yield from by_twin()
+    # MLflow rounds values of type float to single precision; a kernel computes in double precision
+    if kernels and all(kind is not DataType.float for _, kind in columns):
+        for kernel in compile_kernels(model, [name for name, _ in columns]):
+            yield "kernel", kernel, rows
+    if not wanted:
+        yield from by_twin()
+    yield "python", ask, rows
 
 
-def _plan(columns: list[tuple[str, DataType]], compute: Kernel, batches: bool, engine: str) -> Plan:
+def _is_cheap(engine: str, compute: Kernel, rows: list[tuple[Any, ...]]) -> bool:
+    return engine == "kernel" or (engine == "onnx" and seconds(compute, rows[:64]) < INLINE_S)
+
+
+def _plan(columns: list[Column], compute: Kernel, batches: bool, engine: str, inline: bool) -> Plan:
     kinds = [_KINDS[kind] for _, kind in columns]
     names = tuple(name for name, _ in columns)
     split = msgspec.defstruct(
@@ -168,26 +201,8 @@ def _plan(columns: list[tuple[str, DataType]], compute: Kernel, batches: bool, e
         forbid_unknown_fields=True,
     )
     numeric = all(kind is DataType.double for _, kind in columns)
-    return Plan(names, compute, batches, engine, numeric, msgspec.json.Decoder(body).decode, msgspec.structs.astuple)
-
-
-def _original(model: Any, columns: list[tuple[str, DataType]]) -> Kernel:
-    """Ask the model itself, with the data frame that MLflow would give it."""
-
-    def compute(rows: Rows) -> NDArray[Any]:
-        values = rows.T if isinstance(rows, np.ndarray) else zip(*rows, strict=True)
-        frame = pd.DataFrame(
-            {
-                name: np.array(value, dtype=object if kind is DataType.string else kind.to_numpy())
-                for (name, kind), value in zip(columns, values, strict=True)
-            }
-        )
-        predictions = model.predict(frame)
-        if not isinstance(predictions, np.ndarray) or predictions.ndim != 1 or predictions.dtype.kind not in _PLAIN:
-            raise TypeError("its predictions are not one plain value a row")
-        return predictions
-
-    return compute
+    decode = msgspec.json.Decoder(body).decode
+    return Plan(names, compute, batches, engine, inline, numeric, decode, msgspec.structs.astuple)
 
 
 def _same(some: NDArray[Any], others: NDArray[Any]) -> bool:
@@ -201,7 +216,7 @@ def _may_batch(compute: Kernel, rows: Rows) -> bool:
     return _same(compute(some), alone) and _same(compute(rows)[: len(some)], alone)
 
 
-def _answers_as_mlflow(plan: Plan, rows: Rows, answer: Callable[[bytes], bytes | None]) -> bool:
+def _answers_as_mlflow(plan: Plan, rows: Rows, answer: Callable[[bytes], bytes | None], tolerance: float) -> bool:
     for some in (rows[:1], rows[1:4], rows[:64]):
         data = {"columns": plan.columns, "data": some}
         records = [dict(zip(plan.columns, row, strict=True)) for row in some]
@@ -210,7 +225,15 @@ def _answers_as_mlflow(plan: Plan, rows: Rows, answer: Callable[[bytes], bytes |
             theirs = answer(body)
             read = plan.rows(body)
             ours = None if read is None else plan.predict(read)
-            if theirs is None or ours is None or json.loads(theirs) != json.loads(write(ours)):
-                logger.warning("event=plan_refused engine=%s reason='another answer than MLflow'", plan.engine)
+            if theirs is None or ours is None or not _equal(json.loads(theirs), json.loads(write(ours)), tolerance):
                 return False
     return True
+
+
+def _equal(theirs: Any, ours: Any, tolerance: float) -> bool:
+    if theirs == ours:
+        return True
+    numbers = theirs["predictions"], ours["predictions"]
+    if not all(isinstance(one, float) for side in numbers for one in side):
+        return False
+    return near(np.array(numbers[1]), np.array(numbers[0]), tolerance)

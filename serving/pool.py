@@ -41,6 +41,7 @@ class LoadedVersion:
         workspace: MLflow workspace.
         digest: Of its files' manifest (`domain/pins.py`), as they were loaded.
         plan: How usual requests are answered without MLflow's code; `None` where only that will do.
+        twin_refused: Why no ONNX twin answers, where policy would have let one.
         example: The input example, as a request of MLflow's scoring protocol; `None` where none is kept.
     """
 
@@ -54,7 +55,13 @@ class LoadedVersion:
     workspace: str = "default"
     digest: str = ""
     plan: Plan | None = None
+    twin_refused: str | None = None
     example: bytes | None = None
+
+    @property
+    def engine(self) -> str:
+        """What computes usual requests: `kernel`, `onnx`, `python`, or `mlflow` where MLflow's code does all."""
+        return self.plan.engine if self.plan else "mlflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +179,13 @@ class Pool:
             "generation": champion.generation if champion else None,
             "since": champion.since.isoformat() if champion else None,
             "loaded": [
-                {"version": number, "loaded_at": loaded.loaded_at.isoformat(), "load_s": round(loaded.load_s, 3)}
+                {
+                    "version": number,
+                    "loaded_at": loaded.loaded_at.isoformat(),
+                    "load_s": round(loaded.load_s, 3),
+                    "engine": loaded.engine,
+                    "twin_refused": loaded.twin_refused,
+                }
                 for number in self.versions(model)
                 if (loaded := self._loaded.get((model, number))) is not None
             ],

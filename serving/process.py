@@ -24,6 +24,7 @@ from mlflow_ext.spool import SpoolWriter
 from mlflow_ext.spool_room import SpoolBounds
 from mlflow_ext.store.answered_requests import AnsweredRequests
 from mlflow_ext.store.feedback import Feedback
+from mlflow_ext.store.judged_twins import JudgedTwins
 from mlflow_ext.store.notifications import PgNotifications
 from mlflow_ext.store.pins import SqlPins
 from mlflow_ext.store.replicas import Replicas
@@ -43,6 +44,7 @@ from serving.prediction_log import PredictionLog
 from serving.rehearsal import Rehearsal
 from serving.scoring import Scorer
 from serving.token_watch import watched_authority
+from serving.twins import Twins
 from serving.watcher import Watcher
 
 logger = logging.getLogger(__name__)
@@ -106,8 +108,9 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
         watcher = Watcher(
             pool=pool,
             loader=Loader(
-                *(client, settings.models_dir, lambda model: policy(model).serving.trust, pins.manifest),
+                *(client, settings.models_dir, lambda model: policy(model).serving, pins.manifest),
                 Rehearsal(rehearsal, settings.load_timeout_s, settings.load_memory_bytes),
+                Twins(client, settings.models_dir, JudgedTwins(engine).of),
             ),
             view=lives.view,
             follow=lives.follow,

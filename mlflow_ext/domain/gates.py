@@ -97,6 +97,7 @@ class Evidence:
         run_id: MLflow run that holds metrics and plots.
         duration_s: Seconds that the measuring took.
         manifest: The candidate's files (`Manifest.as_list`), hashed before anything of them was loaded.
+        twin: What became of the candidate's ONNX twin (`JudgedTwin.as_dict`).
     """
 
     candidate: dict[str, float]
@@ -108,6 +109,7 @@ class Evidence:
     run_id: str | None = None
     duration_s: float | None = None
     manifest: list[list[Any]] | None = None
+    twin: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give a JSON-ready form, without metrics that are not finite (JSON has no word for them)."""

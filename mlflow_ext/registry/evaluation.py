@@ -23,7 +23,7 @@ _NICE = 5
 def main() -> None:
     """Answer one request."""
     # before anything heavy is imported: a worker that is killed in those seconds must not leave us running
-    _die_with(os.getppid())
+    die_with(os.getppid())
     os.nice(_NICE)
     from mlflow_ext.registry.measuring import measure
 
@@ -43,7 +43,7 @@ def main() -> None:
     partial.rename(answer_file)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Ask Linux to end this process when the thread that started it dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

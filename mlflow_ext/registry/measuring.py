@@ -23,7 +23,7 @@ from mlflow.exceptions import MlflowException, RestException
 from mlflow.models.evaluation.default_evaluator import BuiltInEvaluator
 from requests.exceptions import RequestException
 
-from mlflow_ext.domain.gates import Evidence, GateReport
+from mlflow_ext.domain.gates import Evidence, GateReport, Verdict
 from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import EvaluationImpossibleError, MlflowExtError, NotFoundError, UnavailableError
@@ -36,6 +36,7 @@ from mlflow_ext.registry.gate_context import RunContext
 from mlflow_ext.registry.judged_version import LoadedVersion
 from mlflow_ext.registry.loading import open_model
 from mlflow_ext.registry.requests_file import read_requests
+from mlflow_ext.registry.twins.judging import judge_twin
 
 _FINAL_ANSWERS = frozenset(
     {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
@@ -74,7 +75,7 @@ def measure(request: dict[str, Any]) -> GateReport:
         with mlflow.start_run(run_id=run_id):
             bench = _Bench(client, dataset, rows, policy, Path(request["models"]))
             mine = bench.measure(candidate, "candidate.")
-            manifest = bench.manifest
+            manifest, model = bench.manifest, bench.model
             production = _Production(champion)
             if champion is not None:
                 try:
@@ -94,6 +95,10 @@ def measure(request: dict[str, Any]) -> GateReport:
                 version=candidate,
             )
             results = judge(policy.gates, context)
+            # nobody would serve what the gates refuse
+            refused = GateReport(results).verdict in (Verdict.FAILED, Verdict.ERROR)
+            with _mlflow_answers("the twin's file"):
+                twin = None if refused else judge_twin(client, run_id, model, policy.serving, rows.frame)
     except MlflowExtError:
         with _mlflow_answers("the promotion's run"):
             client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))
@@ -113,6 +118,7 @@ def measure(request: dict[str, Any]) -> GateReport:
         run_id=run_id,
         duration_s=round(time.monotonic() - started, 3),
         manifest=manifest.as_list() if manifest else None,
+        twin=twin.as_dict() if twin else None,
     )
     return GateReport(
         results=results,
@@ -157,6 +163,8 @@ class _Bench:
         self._trust = policy.serving.trust
         self.manifest: Manifest | None = None
         """Files of the version that was measured last."""
+        self.model: Any = None
+        """Its model."""
 
     def measure(self, version: ModelVersion, prefix: str, pinned: list[list[Any]] | None = None) -> LoadedVersion:
         """Load a version and evaluate it; metrics come back without the prefix under which they are logged."""
@@ -174,7 +182,8 @@ class _Bench:
                 f"{named} cannot be loaded here: {_first_line(exc)}; log it with the versions of "
                 "scikit-learn and MLflow that this installation has"
             ) from exc
-        model, self.manifest = opened.model, opened.manifest
+        model = self.model = opened.model
+        self.manifest = opened.manifest
         columns = features(model, self._rows.frame, self._policy.target, named, self._rows.source)
         with _mlflow_answers(f"the evaluation of {named}"):
             try:

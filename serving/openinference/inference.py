@@ -62,8 +62,8 @@ class OpenInference:
         return self._answer(loaded, asked, predictions)
 
     def at_once(self, loaded: LoadedVersion, body: bytes) -> Answer | None:
-        """Answer a small request that a kernel answers, for which a thread would cost more; `None` for any other."""
-        if loaded.plan is None or loaded.plan.engine != "kernel" or len(body) > AT_ONCE_BYTES:
+        """Answer a small request that is cheap to answer, for which a thread would cost more; `None` for any other."""
+        if loaded.plan is None or not loaded.plan.inline or len(body) > AT_ONCE_BYTES:
             return None
         asked = self._understood(loaded, body)
         if isinstance(asked, Answer):

@@ -25,7 +25,7 @@ Rows = list[tuple[float, ...]]
 
 def plan(compute: Callable[[Any], Any], engine: str = "kernel", batches: bool = True) -> Plan:
     """Make a plan around a function."""
-    return Plan(("a",), compute, batches, engine, True, json.loads, tuple)
+    return Plan(("a",), compute, batches, engine, engine == "kernel", True, json.loads, tuple)
 
 
 class Bench:

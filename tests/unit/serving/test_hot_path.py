@@ -49,7 +49,7 @@ def doubled(rows: Any) -> Any:
 
 def plan(engine: str = "kernel") -> Plan:
     """Make a plan."""
-    return Reading(("a",), doubled, True, engine, True, json.loads, tuple)
+    return Reading(("a",), doubled, True, engine, engine == "kernel", True, json.loads, tuple)
 
 
 @pytest.fixture(scope="module")

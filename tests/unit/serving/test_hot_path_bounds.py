@@ -37,7 +37,9 @@ def test_too_many_rows(tmp_path: Path) -> None:
         asked.append(len(rows))
         return np.ones(len(rows))
 
-    version = replace(loaded("sum", 1), plan=Reading(("a", "b"), compute, True, "kernel", True, json.loads, tuple))
+    version = replace(
+        loaded("sum", 1), plan=Reading(("a", "b"), compute, True, "kernel", True, True, json.loads, tuple)
+    )
     with app(tmp_path, version, max_rows=3) as scoring:
         assert exchange(scoring, post(PATH, instances(3), JSON)).body == b'{"predictions": [1.0,1.0,1.0]}'
         reply = exchange(scoring, post(PATH, instances(4), JSON))
@@ -53,7 +55,7 @@ def test_a_full_house(tmp_path: Path) -> None:
         release.wait(20)
         return np.ones(len(rows))
 
-    version = replace(loaded("sum", 1), plan=Reading(("a", "b"), held, True, "python", True, json.loads, tuple))
+    version = replace(loaded("sum", 1), plan=Reading(("a", "b"), held, True, "python", False, True, json.loads, tuple))
     with app(tmp_path, version, scoring_threads=1, max_queued_requests=1) as scoring:
         waiting = [connect(scoring) for _ in range(2)]
         try:

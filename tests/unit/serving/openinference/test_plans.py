@@ -23,7 +23,7 @@ def watched(plan: Plan, engine: str) -> Plan:
         ON.append(threading.current_thread().name)
         return plan.compute(rows)
 
-    return replace(plan, compute=compute, engine=engine)
+    return replace(plan, compute=compute, engine=engine, inline=engine == "kernel")
 
 
 @pytest.fixture(scope="module")

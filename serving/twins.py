@@ -1,0 +1,95 @@
+"""Where a version's ONNX twin comes from when it is loaded: from its promotion, or made for it here.
+
+A twin is kept beside the version's files, under the name of its digest; what it must be stands with the promotion's
+evidence in PostgreSQL. Whether it answers is decided in `onnx_engine.py`.
+"""
+
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from mlflow_ext.domain.twins import JudgedTwin, TwinFacts, TwinRefusedError
+from mlflow_ext.errors import MlflowExtError
+from mlflow_ext.registry.client import translated
+from mlflow_ext.registry.twins.apart import check_installed, make_apart
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "twins"
+
+
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """Finds twins.
+
+    Attributes:
+        client: Points at MLflow's server.
+        directory: Where models are kept, `<data_dir>/models`.
+        judged: By model and version, what became of the twin when the version's gates passed.
+        make: Makes one of a model's judged files, within a tolerance.
+    """
+
+    client: MlflowClient
+    directory: Path
+    judged: Callable[[str, int], JudgedTwin | None]
+    make: Callable[[Path, float], bytes] = make_apart
+
+    def find(self, model: str, version: int, files: Path, tolerance: float, *, pinned: bool) -> bytes:
+        """Give a version's twin, as an ONNX graph.
+
+        Args:
+            model: Registered model.
+            version: Version number.
+            files: The version's judged files.
+            tolerance: `serving.onnx_tolerance`.
+            pinned: Whether these files are those that passed the gates.
+
+        Raises:
+            TwinRefusedError: There is none; the message says why.
+        """
+        check_installed()
+        judged = None
+        try:
+            judged = self.judged(model, version) if pinned else None
+            if judged is not None and judged.facts is not None and judged.run_id and judged.artifact:
+                return self._kept(judged.facts, judged.run_id, judged.artifact)
+        except TwinRefusedError:
+            raise
+        # made of the same files, another one is as good
+        except MlflowExtError as exc:
+            logger.warning("event=twin_not_fetched model=%r version=%d reason=%r", model, version, str(exc))
+        if judged is not None and judged.refused and judged.tolerance == tolerance:
+            raise TwinRefusedError(judged.refused)
+        return self.make(files, tolerance)
+
+    def _kept(self, facts: TwinFacts, run_id: str, artifact: str) -> bytes:
+        file = self.directory / FOLDER / f"{facts.sha256}.onnx"
+        if file.is_file():
+            content = file.read_bytes()
+            try:
+                facts.check(content)
+            except TwinRefusedError:
+                logger.warning("event=twin_copy_changed file=%r", file.name)
+            else:
+                return content
+        content = self._fetched(facts, run_id, artifact)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".partial-", delete=False) as partial:
+            partial.write(content)
+        Path(partial.name).replace(file)
+        return content
+
+    def _fetched(self, facts: TwinFacts, run_id: str, artifact: str) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="mlflow-ext-twin-") as scratch, translated():
+            listed = self.client.list_artifacts(run_id, artifact.rpartition("/")[0])
+            size = next((one.file_size for one in listed if one.path == artifact), None)
+            # before anything is downloaded: it may have been replaced by something large
+            if size != facts.size_bytes:
+                raise TwinRefusedError("its file in the promotion's run is gone or was changed after it was compared")
+            content = Path(self.client.download_artifacts(run_id, artifact, scratch)).read_bytes()
+        facts.check(content)
+        return content
