@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -241,17 +242,17 @@ def test_kill_9_under_load_loses_no_acknowledged_prediction(
 
 
 def _killed_under_load(running: Service, name: str, times: int) -> Load:
-    wait_until(lambda: len(running.scoring_pids()) == 2, 20)
+    wait_until(lambda: running.log.count("event=scoring_started") == 2, 60, lambda: running.log)
     with Load(f"{running.url}/models/{name}/invocations", clients=4) as load:
         for number in range(times):
             count = load.count
             wait_until(lambda count=count: load.count > count + 50, 30, lambda: running.log)  # type: ignore[misc]
-            victim = running.scoring_pids()[number % 2]
-            os.kill(victim, signal.SIGKILL)
+            # the oldest one is sure to be answering
+            os.kill(min(running.scoring_pids(), key=lambda pid: psutil.Process(pid).create_time()), signal.SIGKILL)
             wait_until(
-                lambda victim=victim: len(set(running.scoring_pids()) - {victim}) == 2,  # type: ignore[misc]
+                lambda answering=number + 3: running.log.count("event=scoring_started") == answering,  # type: ignore[misc]
                 # after several deaths in a row it waits before it starts one again
-                60,
+                180,
                 lambda: running.log,
             )
         count = load.count
