@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.stages import ModelVersion
+from mlflow_ext.domain.twins import TwinRefusedError
 from mlflow_ext.errors import MlflowExtError, UnavailableError
 from mlflow_ext.policy import ServingPolicy
 from mlflow_ext.registry.artifacts import directory_of
@@ -107,6 +108,31 @@ class Loader:
             )
         return self._load(version, manifest)
 
+    def with_twin(self, loaded: LoadedVersion) -> LoadedVersion:
+        """Have the twin of a loaded version made, which takes seconds; gives the version as it is to answer then."""
+        tolerance, wanted = self._policy(loaded.model).onnx_tolerance, self._policy(loaded.model).engine == "onnx"
+        version = ModelVersion(loaded.model, loaded.version, source=loaded.source, workspace=loaded.workspace)
+        directory = directory_of(version, self._directory)
+
+        def make() -> bytes:
+            # the files may have been changed since they were judged
+            if not directory.is_dir() or manifest_of(directory).digest != loaded.digest:
+                raise TwinRefusedError("the copy of its files is gone or was changed")
+            return self._twins.make(directory, tolerance)
+
+        twin = OfferedTwin(make, tolerance, wanted=wanted)
+        answer = partial(mlflow_protocol.accepted, loaded)
+        plan = compile_plan(loaded.predictor, loaded.input_schema, answer, twin=twin)
+        found = plan is not None and plan.engine == "onnx"
+        better = replace(
+            loaded, plan=plan if found else loaded.plan, twin_refused=None if found else twin.refused, twin_later=False
+        )
+        logger.info(
+            "event=twin_tried model=%r version=%d engine=%s twin_refused=%r",
+            *(better.model, better.version, better.engine, better.twin_refused),
+        )
+        return better
+
     def _load(self, version: ModelVersion, pinned: Manifest | None) -> LoadedVersion:
         began = time.perf_counter()
         policy = self._policy(version.model)
@@ -135,14 +161,8 @@ class Loader:
             _warm(loaded, example)
         twin = None
         if policy.engine != "python":
-            find = partial(
-                self._twins.find,
-                version.model,
-                version.version,
-                opened.directory,
-                policy.onnx_tolerance,
-                pinned=pinned is not None,
-            )
+            key = version.model, version.version
+            find = partial(self._twins.find, *key, policy.onnx_tolerance, pinned=pinned is not None)
             twin = OfferedTwin(find, policy.onnx_tolerance, wanted=policy.engine == "onnx")
         answer = partial(mlflow_protocol.accepted, loaded)
         plan = compile_plan(opened.model, input_schema, answer, kernels=policy.engine != "python", twin=twin)
@@ -154,6 +174,7 @@ class Loader:
             load_s=time.perf_counter() - began,
             plan=plan,
             twin_refused=twin.refused if twin else None,
+            twin_later=twin.later if twin else False,
             example=kept,
         )
         logger.info(

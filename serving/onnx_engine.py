@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlflow_ext.domain.twins import TwinRefusedError
+from mlflow_ext.domain.twins import TwinNotMadeError, TwinRefusedError
 from mlflow_ext.registry.plain_table import Column
 from serving.kernels import Kernel, NotInTrainingError, Rows
 
@@ -35,6 +35,8 @@ class OfferedTwin:
         self.tolerance = tolerance
         self.wanted = wanted
         self.refused: str | None = None
+        self.later = False
+        """Whether it is refused only because it has to be made first."""
 
     def compiled(
         self, model: Any, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]], original: Kernel
@@ -49,13 +51,9 @@ class OfferedTwin:
         """
         try:
             # these import what only twins need
-            from mlflow_ext.registry.twins.bounds import HiddenEncoderError, known_values
             from mlflow_ext.registry.twins.session import NotForTwinError, TwinSession
 
-            try:
-                known = known_values(model, [name for name, _ in columns])
-            except HiddenEncoderError as exc:
-                raise TwinRefusedError(str(exc)) from exc
+            known = _known(model, columns)
             session = TwinSession(self._find(), columns, known)
             mine = [row for row in rows if session.takes(row)]
             wanted = original(mine)
@@ -71,6 +69,7 @@ class OfferedTwin:
                 _hurry(compute, original, mine)
         except TwinRefusedError as exc:
             self.refuse(str(exc))
+            self.later = isinstance(exc, TwinNotMadeError)
             return None
         # the runtime and the model's own code raise what they like; the original still answers
         except Exception as exc:
@@ -89,6 +88,17 @@ class OfferedTwin:
                 raise TwinRefusedError(f"{differing} of {len(wanted)} labels differ")
         elif not near(answers, wanted, self.tolerance):
             raise TwinRefusedError(f"its answers differ by more than onnx_tolerance {self.tolerance:g}")
+
+
+def _known(model: Any, columns: Sequence[Column]) -> Any:
+    from mlflow_ext.registry.twins.bounds import HiddenEncoderError, is_hopeless, known_values
+
+    if is_hopeless(model):
+        raise TwinRefusedError("it answers without looking at its rows")
+    try:
+        return known_values(model, [name for name, _ in columns])
+    except HiddenEncoderError as exc:
+        raise TwinRefusedError(str(exc)) from exc
 
 
 def near(answers: NDArray[Any], wanted: NDArray[Any], tolerance: float) -> bool:

@@ -5,7 +5,7 @@ reference, so the former version drains by itself and is freed when its last req
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -42,6 +42,7 @@ class LoadedVersion:
         digest: Of its files' manifest (`domain/pins.py`), as they were loaded.
         plan: How usual requests are answered without MLflow's code; `None` where only that will do.
         twin_refused: Why no ONNX twin answers, where policy would have let one.
+        twin_later: Whether its twin is being made; until then it answers without.
         example: The input example, as a request of MLflow's scoring protocol; `None` where none is kept.
     """
 
@@ -56,6 +57,7 @@ class LoadedVersion:
     digest: str = ""
     plan: Plan | None = None
     twin_refused: str | None = None
+    twin_later: bool = False
     example: bytes | None = None
 
     @property
@@ -205,6 +207,15 @@ class Pool:
         """Hold a version ready."""
         self._loaded[loaded.model, loaded.version] = loaded
         self._failures.pop((loaded.model, loaded.version), None)
+
+    def improve(self, before: LoadedVersion, better: LoadedVersion) -> None:
+        """Put another form of a version in its place, with another engine, if it is still there."""
+        key = before.model, before.version
+        if self._loaded.get(key) is before:
+            self._loaded[key] = better
+        champion = self._champions.get(before.model)
+        if champion is not None and champion.loaded is before:
+            self._champions[before.model] = replace(champion, loaded=better)
 
     def fail(self, model: str, version: int, reason: str) -> LoadFailure:
         """Record that a version could not be loaded."""

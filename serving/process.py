@@ -36,6 +36,7 @@ from serving.control import Control
 from serving.heartbeat import Heartbeat, state_of
 from serving.hot_path import HotPath
 from serving.last_served import LastServed
+from serving.late_twins import LateTwins
 from serving.loader import Loader, prepare
 from serving.metrics import Metrics
 from serving.parts import Parts
@@ -105,13 +106,15 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
         stack.callback(deciding.shutdown, wait=False, cancel_futures=True)
         pins = SqlPins(engine)
         lives = lifecycle(services_)
+        loader = Loader(
+            *(client, settings.models_dir, lambda model: policy(model).serving, pins.manifest),
+            Rehearsal(rehearsal, settings.load_timeout_s, settings.load_memory_bytes),
+            Twins(client, settings.models_dir, JudgedTwins(engine).of),
+        )
+        late = LateTwins(loader.with_twin)
         watcher = Watcher(
             pool=pool,
-            loader=Loader(
-                *(client, settings.models_dir, lambda model: policy(model).serving, pins.manifest),
-                Rehearsal(rehearsal, settings.load_timeout_s, settings.load_memory_bytes),
-                Twins(client, settings.models_dir, JudgedTwins(engine).of),
-            ),
+            loader=loader,
             view=lives.view,
             follow=lives.follow,
             notifications=PgNotifications(settings.require_database_url(), name="mlflow-ext scoring listen"),
@@ -121,7 +124,10 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
             reconcile_s=settings.reconcile_s,
             on_change=changed,
             served_last=last_served.read,
+            on_loaded=late.offer,
         )
+        late.give = watcher.improve
+        late.start()
         heartbeat.start()
         stack.callback(heartbeat.stop)
         watcher.start()

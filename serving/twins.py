@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from mlflow_ext.domain.twins import JudgedTwin, TwinFacts, TwinRefusedError
+from mlflow_ext.domain.twins import JudgedTwin, TwinFacts, TwinNotMadeError, TwinRefusedError
 from mlflow_ext.errors import MlflowExtError
 from mlflow_ext.registry.client import translated
 from mlflow_ext.registry.twins.apart import check_installed, make_apart
@@ -30,7 +30,7 @@ class Twins:
         client: Points at MLflow's server.
         directory: Where models are kept, `<data_dir>/models`.
         judged: By model and version, what became of the twin when the version's gates passed.
-        make: Makes one of a model's judged files, within a tolerance.
+        make: Makes one of a model's judged files, within a tolerance; takes seconds.
     """
 
     client: MlflowClient
@@ -38,17 +38,17 @@ class Twins:
     judged: Callable[[str, int], JudgedTwin | None]
     make: Callable[[Path, float], bytes] = make_apart
 
-    def find(self, model: str, version: int, files: Path, tolerance: float, *, pinned: bool) -> bytes:
+    def find(self, model: str, version: int, tolerance: float, *, pinned: bool) -> bytes:
         """Give a version's twin, as an ONNX graph.
 
         Args:
             model: Registered model.
             version: Version number.
-            files: The version's judged files.
             tolerance: `serving.onnx_tolerance`.
-            pinned: Whether these files are those that passed the gates.
+            pinned: Whether its files are those that passed the gates.
 
         Raises:
+            TwinNotMadeError: There is none yet; `make` makes it.
             TwinRefusedError: There is none; the message says why.
         """
         check_installed()
@@ -64,7 +64,7 @@ class Twins:
             logger.warning("event=twin_not_fetched model=%r version=%d reason=%r", model, version, str(exc))
         if judged is not None and judged.refused and judged.tolerance == tolerance:
             raise TwinRefusedError(judged.refused)
-        return self.make(files, tolerance)
+        raise TwinNotMadeError
 
     def _kept(self, facts: TwinFacts, run_id: str, artifact: str) -> bytes:
         file = self.directory / FOLDER / f"{facts.sha256}.onnx"

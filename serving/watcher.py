@@ -53,6 +53,12 @@ class _LoadEnded:
     error: MlflowExtError | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Improved:
+    before: LoadedVersion
+    better: LoadedVersion
+
+
 class _Stop:
     pass
 
@@ -74,6 +80,7 @@ class Watcher:
         reconcile_s: float,
         on_change: Callable[[], None] = lambda: None,
         served_last: Callable[[], Sequence[ServedVersion]] = list,
+        on_loaded: Callable[[LoadedVersion], None] = lambda _: None,
     ) -> None:
         """Take what to read and what to keep in step.
 
@@ -89,6 +96,7 @@ class Watcher:
             reconcile_s: How long to wait for a notification before looking at everything, in seconds.
             on_change: Called whenever what is served or has failed changed.
             served_last: What this machine served last, for a start without PostgreSQL.
+            on_loaded: Called with each version that the pool got.
         """
         self._pool = pool
         self._loader = loader
@@ -102,8 +110,9 @@ class Watcher:
         self._reconcile_s = reconcile_s
         self._on_change = on_change
         self._served_last = served_last
+        self._on_loaded = on_loaded
         self._digests: dict[tuple[str, int, str | None], str] = {}
-        self._inbox: queue.SimpleQueue[str | _LoadEnded | _Stop | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[str | _LoadEnded | _Improved | _Stop | None] = queue.SimpleQueue()
         self._wanted: dict[str, Wanted] = {}
         self._loading: set[tuple[str, int, str | None]] = set()
         self._retries = Retries()
@@ -126,6 +135,10 @@ class Watcher:
         self._inbox.put(_Stop())
         self._decider.join(5)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def improve(self, before: LoadedVersion, better: LoadedVersion) -> None:
+        """Have another form of a loaded version put in its place."""
+        self._inbox.put(_Improved(before, better))
 
     @property
     def is_ready(self) -> bool:
@@ -159,6 +172,8 @@ class Watcher:
             for one in news:
                 if isinstance(one, _LoadEnded):
                     self._load_ended(one)
+                elif isinstance(one, _Improved):
+                    self._pool.improve(one.before, one.better)
             names = dict.fromkeys(one for one in news if isinstance(one, str))
             everything = None in news or time.monotonic() >= look_at
             try:
@@ -180,7 +195,7 @@ class Watcher:
                 self._apply(model)
             self._settle()
 
-    def _news(self, look_at: float) -> list[str | _LoadEnded | _Stop | None]:
+    def _news(self, look_at: float) -> list[str | _LoadEnded | _Improved | _Stop | None]:
         wait_s = max(0.0, min(look_at - time.monotonic(), self._retries.next_in_s()))
         try:
             news = [self._inbox.get(timeout=wait_s)] if wait_s else [self._inbox.get_nowait()]
@@ -305,6 +320,7 @@ class Watcher:
         if ended.loaded is not None:
             self._retries.forget(key)
             self._pool.add(ended.loaded)
+            self._on_loaded(ended.loaded)
         else:
             passing = isinstance(ended.error, UnavailableError)
             again_s = self._retries.failed(key, passing=passing)

@@ -11,6 +11,10 @@ class TwinRefusedError(MlflowExtError):
     """There is no twin that could answer for the model."""
 
 
+class TwinNotMadeError(TwinRefusedError):
+    """The twin is being made."""
+
+
 @dataclass(frozen=True, slots=True)
 class TwinFacts:
     """A twin that agreed with its model.

@@ -7,6 +7,7 @@ import numpy as np
 from mlflow.types import DataType
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
@@ -29,6 +30,12 @@ def largest(columns: Sequence[Column]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Give the largest absolute value of each column that a twin may be asked with; texts have any."""
     whole = (DataType.long, DataType.integer)
     return np.array([LARGEST_INTEGER if kind in whole else LARGEST for _, kind in columns])
+
+
+def is_hopeless(model: Any) -> bool:
+    """Tell whether a model answers without looking at its rows, so that a twin would gain nothing."""
+    steps = _steps(model)
+    return not steps or isinstance(steps[-1], DummyClassifier | DummyRegressor)
 
 
 def known_values(model: Any, names: Sequence[str]) -> KnownValues:

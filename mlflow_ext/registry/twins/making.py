@@ -19,7 +19,7 @@ from sklearn.impute import SimpleImputer
 from mlflow_ext.domain.twins import TwinFacts, TwinRefusedError
 from mlflow_ext.registry.plain_table import Column, frame_of, original, plain_columns, sklearn_model
 from mlflow_ext.registry.trial_rows import trial_rows
-from mlflow_ext.registry.twins.bounds import HiddenEncoderError, KnownValues, estimators, known_values
+from mlflow_ext.registry.twins.bounds import HiddenEncoderError, KnownValues, estimators, is_hopeless, known_values
 from mlflow_ext.registry.twins.session import MATRIX, TwinSession
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,8 @@ def make_twin(predictor: Any, tolerance: float, evaluation: pd.DataFrame | None 
         raise TwinRefusedError("only predict() of a scikit-learn model is converted")
     if columns is None or predictor.metadata.get_params_schema() is not None:
         raise TwinRefusedError("its signature has more than required, named columns of numbers, texts and booleans")
+    if is_hopeless(model):
+        raise TwinRefusedError("it answers without looking at its rows")
     if _nodes(model) > MOST_NODES:
         raise TwinRefusedError(f"its trees have more than {MOST_NODES} nodes")
     try:

@@ -5,17 +5,12 @@ from pathlib import Path
 import pytest
 
 from mlflow_ext.domain.stages import Stage
-from mlflow_ext.domain.twins import JudgedTwin, TwinFacts, TwinRefusedError
+from mlflow_ext.domain.twins import JudgedTwin, TwinFacts, TwinNotMadeError, TwinRefusedError
 from mlflow_ext.errors import UnavailableError
 from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.judged_twins import JudgedTwins
 from serving.twins import FOLDER, Twins
 from tests.integration.promotion.conftest import GATES, GOOD, Stack
-
-
-def never(_: Path, __: float) -> bytes:
-    """Stand for conversions that must not happen."""
-    raise AssertionError
 
 
 def test_from_promotion_to_service(stack: Stack, tmp_path: Path) -> None:
@@ -34,49 +29,43 @@ def test_from_promotion_to_service(stack: Stack, tmp_path: Path) -> None:
     assert judged.run_id is not None
 
     def twins(name: str) -> Twins:
-        return Twins(stack.client, tmp_path / name, lambda *_: judged, never)
+        return Twins(stack.client, tmp_path / name, lambda *_: judged)
 
-    content = twins("a").find(stack.model, version, tmp_path, 1e-9, pinned=True)
+    content = twins("a").find(stack.model, version, 1e-9, pinned=True)
     judged.facts.check(content)
     # somebody changes the copy: the run's file is taken; and the run's file too: there is no twin
     copy = tmp_path / "a" / FOLDER / f"{judged.facts.sha256}.onnx"
     assert copy.read_bytes() == content
     copy.write_bytes(content[:-1])
-    assert twins("a").find(stack.model, version, tmp_path, 1e-9, pinned=True) == content
+    assert twins("a").find(stack.model, version, 1e-9, pinned=True) == content
     for changed in (content[:-1] + b"\x00", content + b"\x00"):
         file = tmp_path / "model.onnx"
         file.write_bytes(changed)
         stack.client.log_artifact(judged.run_id, str(file), "twin")
         with pytest.raises(TwinRefusedError, match="changed"):
-            twins("b").find(stack.model, version, tmp_path, 1e-9, pinned=True)
+            twins("b").find(stack.model, version, 1e-9, pinned=True)
     # the copy that was right goes on
-    assert twins("a").find(stack.model, version, tmp_path, 1e-9, pinned=True) == content
+    assert twins("a").find(stack.model, version, 1e-9, pinned=True) == content
 
 
 def test_what_was_refused_is_not_tried_again(stack: Stack, tmp_path: Path) -> None:
     """A refusal stands with its reason, unless policy has allowed more since, or the files are others."""
     refused = JudgedTwin(None, 1e-9, refused="it cannot be converted")
-    made: list[float] = []
-
-    def make(_: Path, tolerance: float) -> bytes:
-        made.append(tolerance)
-        return b"made"
-
-    twins = Twins(stack.client, tmp_path, lambda *_: refused, make)
+    twins = Twins(stack.client, tmp_path, lambda *_: refused)
     with pytest.raises(TwinRefusedError, match="cannot be converted"):
-        twins.find("m", 1, tmp_path, 1e-9, pinned=True)
-    assert twins.find("m", 1, tmp_path, 1e-6, pinned=True) == b"made"
-    assert twins.find("m", 1, tmp_path, 1e-9, pinned=False) == b"made"
-    assert made == [1e-6, 1e-9]
+        twins.find("m", 1, 1e-9, pinned=True)
+    for tolerance, pinned in ((1e-6, True), (1e-9, False)):
+        with pytest.raises(TwinNotMadeError):
+            twins.find("m", 1, tolerance, pinned=pinned)
 
 
 def test_a_run_that_is_gone(stack: Stack, tmp_path: Path) -> None:
-    """Where the file cannot be had, nor PostgreSQL be asked, a twin is made of the files that were judged."""
+    """Where the file cannot be had, nor PostgreSQL be asked, a twin is to be made of the files that were judged."""
     judged = JudgedTwin(TwinFacts("0" * 64, 1, "double", 1, 0.0), 1e-9, run_id="0" * 32, artifact="twin/model.onnx")
 
     def away(_: str, __: int) -> JudgedTwin | None:
         raise UnavailableError
 
     for asked in (away, lambda *_: judged):
-        twins = Twins(stack.client, tmp_path, asked, lambda *_: b"made")
-        assert twins.find("m", 1, tmp_path, 1e-9, pinned=True) == b"made"
+        with pytest.raises(TwinNotMadeError):
+            Twins(stack.client, tmp_path, asked).find("m", 1, 1e-9, pinned=True)
