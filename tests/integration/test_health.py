@@ -9,7 +9,14 @@ from sqlalchemy import Engine, text
 
 from mlflow_ext import health
 from mlflow_ext.errors import InvalidInputError
-from mlflow_ext.health import check_database, check_mlflow, check_role, check_serving, check_triggers
+from mlflow_ext.health import (
+    check_database,
+    check_mlflow,
+    check_prediction_log,
+    check_role,
+    check_serving,
+    check_triggers,
+)
 from mlflow_ext.store.replicas import Replicas, new_replica_id
 
 
@@ -57,6 +64,23 @@ def test_a_killed_process_is_not_taken_for_a_living_one(engine: Engine, database
         connection.execute(text("UPDATE mlflow_ext.replica SET pid = :pid"), {"pid": gone.pid})
     assert not check_role(database_url, "drift", host=here).ok
     assert check_role(database_url, "drift").ok
+
+
+def test_a_prediction_log_that_loses_is_not_well(database_url: str, engine: Engine) -> None:
+    """What scoring processes say about losses is added up; only a present loss is a fault, a past one is told."""
+    assert check_prediction_log(database_url).ok
+    replicas, one, other = Replicas(engine), new_replica_id(), new_replica_id()
+    told = {"lost": {"full": 3}, "last_lost_at": "2026-01-01T00:00:00+00:00", "losing": True}
+    replicas.announce(one, "scoring", None, {"wine": {"version": 1, "log": told}})
+    replicas.announce(other, "scoring", None, {"wine": {"version": 1, "log": {**told, "losing": False}}, "tea": {}})
+    losing = check_prediction_log(database_url)
+    assert not losing.ok
+    assert "losing predictions of wine" in losing.detail
+    assert "6 for want of room" in losing.detail
+    replicas.leave(one)
+    past = check_prediction_log(database_url)
+    assert past.ok
+    assert "3 for want of room" in past.detail
 
 
 def test_the_command_for_containers_exits_by_health(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
