@@ -12,10 +12,12 @@ from pathlib import Path
 
 import uvicorn
 
+from mlflow_ext.bootstrap import Services, lifecycle
 from mlflow_ext.config import Settings
 from mlflow_ext.registry.loading import load_judged
 from mlflow_ext.spool import PredictionRecord, SpoolWriter
 from mlflow_ext.spool_room import SpoolBounds
+from mlflow_ext.store.answered_requests import AnsweredRequests
 from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.feedback import Feedback
 from serving.admission import Admission
@@ -24,6 +26,7 @@ from serving.authority import Authority
 from serving.batcher import Batcher
 from serving.codecs import mlflow_protocol
 from serving.connection import bounded
+from serving.control import Control
 from serving.hot_path import HotPath
 from serving.metrics import Metrics
 from serving.parts import Parts
@@ -84,6 +87,7 @@ def run(mode: str, files: Path, directory: Path, port: int) -> None:
     writer = SpoolWriter(settings.spool_dir, bounds=SpoolBounds(settings.spool_max_bytes, 0))
     kind = NoLog if mode == OFF else PredictionLog
     log = kind(writer, metrics, settings.policy, settings.keyed_hash())
+    engine = make_engine(NOWHERE)
     with (
         ThreadPoolExecutor(settings.scoring_threads) as threads,
         socket.create_server(("127.0.0.1", port)) as listening,
@@ -97,8 +101,10 @@ def run(mode: str, files: Path, directory: Path, port: int) -> None:
             batcher=Batcher(log, metrics, threads),
             metrics=metrics,
             log=log,
-            feedback=Feedback(make_engine(NOWHERE)),
+            feedback=Feedback(engine),
             threads=threads,
+            control=Control(lifecycle(Services(settings, engine)), AnsweredRequests(engine)),
+            deciding=threads,
             is_ready=lambda: True,
         )
         hot = HotPath(create_app(parts), parts)
