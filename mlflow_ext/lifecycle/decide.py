@@ -43,12 +43,26 @@ class Decisions:
 
         Raises:
             NotFoundError: There is no such promotion.
-            ConflictError: It does not wait for a person.
+            ConflictError: It does not wait for a person, or was compared with another version than is in Production.
             GateRefusedError: This person's word does not count: the author's, where four eyes are asked for.
         """
-        after = self.approvals.give(self.promotions.get(promotion_id), acting().name, comment.strip())
+        found = self.promotions.get(promotion_id)
+        self._check_champion(found)
+        after = self.approvals.give(found, acting().name, comment.strip())
         _log.info("promotion_approved promotion=%s state=%s", after.id, after.state)
         return after
+
+    def _check_champion(self, promotion: Promotion) -> None:
+        if promotion.state is not PromotionState.AWAITING_APPROVAL or not (promotion.report or {}).get("results"):
+            return
+        versions = self.view.versions(promotion.model)
+        champion = next((one.version for one in versions if one.stage is Stage.PRODUCTION), None)
+        if champion != promotion.champion_version and champion != promotion.version:
+            raise ConflictError(
+                f"{_version(champion)} of {promotion.model} is in Production now, and the gates compared with "
+                f"{_version(promotion.champion_version)}: `mlflow-ext abort {promotion.id}`, then `mlflow-ext promote "
+                f"{promotion.model} {promotion.version}` compares anew"
+            )
 
     def reject(self, promotion_id: int, comment: str = "") -> Promotion:
         """Refuse a promotion that waits for people: its version stays where it is. One in Production is rolled back.
@@ -114,6 +128,10 @@ def _in_production(promotion: Promotion, view: RegistryView) -> bool:
         return view.version(promotion.model, promotion.version).stage is Stage.PRODUCTION
     except NotFoundError:
         return False
+
+
+def _version(number: int | None) -> str:
+    return "no version" if number is None else f"version {number}"
 
 
 def _said(what: str, comment: str) -> str:

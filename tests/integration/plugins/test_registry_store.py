@@ -161,7 +161,7 @@ def test_200_races_leave_exactly_one_production(database_url: str, engine: Engin
 @ours
 def test_races_through_the_server_leave_exactly_one_production(mlflow_url: str, mlflow_database_url: str) -> None:
     """The same as the registry UI calls it, half of the callers asking for archiving."""
-    races_over_http(mlflow_url, "raced_over_http", 40)
+    races_over_http(mlflow_url, "raced_over_http", 50)
 
 
 @ours

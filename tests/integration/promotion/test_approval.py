@@ -1,6 +1,9 @@
 """Approvals on real MLflow and PostgreSQL: the command line decides, a worker process goes on."""
 
+import contextlib
 import os
+import pty
+import signal
 import subprocess
 import sys
 
@@ -33,6 +36,39 @@ def say(stack: Stack, person: str, *arguments: str) -> subprocess.CompletedProce
     )
 
 
+def watch(stack: Stack, part: str) -> None:
+    """Run `promotions --watch` in a terminal until it shows something, and end it as a person does."""
+    terminal, inside = pty.openpty()
+    os.set_blocking(terminal, False)
+    shown: list[bytes] = []
+
+    def has_shown() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            shown.append(os.read(terminal, 65_536))
+        return part.encode() in b"".join(shown)
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "mlflow_ext.cli", "promotions", stack.model, "--watch"],
+        env={
+            **os.environ,
+            "MLFLOW_EXT_DATABASE_URL": stack.database_url,
+            "MLFLOW_EXT_DATA_DIR": str(stack.directory),
+            "TERM": "xterm",
+            "COLUMNS": "160",
+        },
+        stdout=inside,
+        stderr=inside,
+    ) as watching:
+        os.close(inside)
+        try:
+            wait_until(has_shown, 60, lambda: b"".join(shown).decode())
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(30) == 0
+        finally:
+            watching.kill()
+            os.close(terminal)
+
+
 def test_two_people_who_are_not_the_author_bring_a_version_to_production(stack: Stack) -> None:
     """Gates, two words on the command line, Production; the author's word is refused, everybody is in the trail."""
     first = stack.register(GOOD)
@@ -58,6 +94,17 @@ def test_two_people_who_are_not_the_author_bring_a_version_to_production(stack: 
     engine.dispose()
     assert told["promotion:agreed"].startswith("cli:eve@")
     assert told["promotion:approved"].startswith("cli:dan@")
+
+    story = say(stack, "eve", "explain", number)
+    assert story.returncode == 0, story.stderr
+    for part in (
+        "eve approved it",
+        "saying “numbers are fine”",
+        "It went to Production",
+        f"promotion {number} was opened",
+    ):
+        assert part in story.stdout
+    watch(stack, f"version {first} in Production")
 
     second = stack.register(GOOD)
     stack.move(second, Stage.STAGING)

@@ -59,6 +59,17 @@ def test_an_approved_version_goes_to_production(asking: World) -> None:
     assert asking.promotions.get(waiting.id).reason == "version 2 is in Production, approved by eve (fine)"
 
 
+def test_what_was_compared_with_another_version_has_to_be_compared_anew(asking: World) -> None:
+    """Production changed while people thought: approving is refused, and the message says what to do."""
+    asking.registry.set_stage("wine", 2, Stage.STAGING)
+    waiting = asking.work()
+    asking.registry.set_stage("wine", 3, Stage.PRODUCTION)
+    asking.look()
+    with pytest.raises(ConflictError, match=f"version 3 of wine is in.*abort {waiting.id}.*promote wine 2"):
+        decisions(asking).approve(waiting.id)
+    assert asking.promotions.get(waiting.id).state is PromotionState.AWAITING_APPROVAL
+
+
 def test_a_failing_gate_is_not_put_before_people(asking: World) -> None:
     """What a gate refuses is rejected, approval gate or not."""
     asking.registry.set_stage("wine", 3, Stage.STAGING)

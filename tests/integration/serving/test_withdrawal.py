@@ -1,0 +1,58 @@
+"""A withdrawal under traffic: clients go on being answered, MLflow's marks follow."""
+
+import threading
+from pathlib import Path
+
+import yaml
+from mlflow import MlflowClient
+
+from mlflow_ext.domain.stages import Stage
+from mlflow_ext.registry.client import MlflowRegistry
+from tests.conftest import wait_until
+from tests.integration.registered import constant, register
+from tests.integration.serving.service import service
+
+MODEL = "withdrawn"
+
+
+def test_clients_are_answered_by_the_former_version_without_a_gap(
+    mlflow_database_url: str, mlflow_url: str, registry: MlflowRegistry, tmp_path: Path
+) -> None:
+    """Version 2 is archived while requests come: none is refused, version 1 answers and is in Production again."""
+    mlflow = MlflowClient(tracking_uri=mlflow_url, registry_uri=mlflow_url)
+    file = tmp_path / "policy.yaml"
+    file.write_text(yaml.safe_dump({"models": {MODEL: {"governance": {"on_withdrawal": "return"}}}}))
+    for value in (0.0, 1.0):
+        register(mlflow_url, MODEL, constant(value))
+    settings = {"config": str(file), "reconcile_s": "2"}
+    roles = ("--role", "scoring,promotion")
+    with service(mlflow_database_url, mlflow_url, tmp_path / "data", *roles, **settings) as running:
+        for version in (1, 2):
+            registry.set_stage(MODEL, version, Stage.PRODUCTION)
+            running.wait_served(MODEL, version)
+        over = threading.Event()
+        seen: list[tuple[int, str]] = []
+
+        def ask() -> None:
+            while not over.is_set():
+                answer = running.score(MODEL)
+                seen.append((answer.status_code, answer.headers.get("x-model-version", "")))
+
+        client = threading.Thread(target=ask)
+        client.start()
+        try:
+            registry.set_stage(MODEL, 2, Stage.ARCHIVED)
+            running.wait_served(MODEL, 1)
+            wait_until(lambda: _stage(mlflow, 1) is Stage.PRODUCTION, 60, lambda: running.log)
+        finally:
+            over.set()
+            client.join()
+        assert {status for status, _ in seen} == {200}
+        versions = [version for _, version in seen]
+        assert versions == sorted(versions, reverse=True)
+        assert (versions[-1], _stage(mlflow, 2)) == ("1", Stage.ARCHIVED)
+        assert mlflow.get_model_version(MODEL, "2").tags["mlflow_ext.rolled_back"].startswith("withdrawn")
+
+
+def _stage(mlflow: MlflowClient, version: int) -> Stage | None:
+    return Stage.parse(mlflow.get_model_version(MODEL, str(version)).current_stage)
