@@ -1,4 +1,4 @@
-"""The evaluation process, `python -m mlflow_ext.registry.evaluation`: one request in, one answer out.
+"""The evaluation process, `python -m mlflow_ext.registry.evaluation PARENT`: one request in, one answer out.
 
 It reads a JSON request from standard input and writes a JSON answer to the file that the request names. It is started,
 limited and read by `evaluator.py`; the measuring is in `measuring.py`. It is a process of its own because a model, and
@@ -23,7 +23,7 @@ _NICE = 5
 def main() -> None:
     """Answer one request."""
     # before anything heavy is imported: a worker that is killed in those seconds must not leave us running
-    die_with(os.getppid())
+    die_with(int(sys.argv[1]))
     os.nice(_NICE)
     from mlflow_ext.registry.measuring import measure
 
@@ -44,7 +44,11 @@ def main() -> None:
 
 
 def die_with(parent: int) -> None:
-    """Ask Linux to end this process when the thread that started it dies."""
+    """Ask Linux to end this process when the thread that started it dies; end it if that has happened already.
+
+    Args:
+        parent: Process id of who started this one, as told by that process: when we look, it may be another's child.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:

@@ -94,7 +94,7 @@ class ProcessEvaluator:
     def _run(self, request: dict[str, Any], output: Path, timeout_s: float, cancelled: Callable[[], bool]) -> int:
         with output.open("wb") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", _MODULE],
+                [sys.executable, "-m", _MODULE, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -44,7 +44,7 @@ def make_apart(model: Path, tolerance: float, timeout_s: float = TIMEOUT_S) -> b
         into = Path(scratch)
         request = {"model": str(model), "into": scratch, "tolerance": tolerance}
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", _MODULE],
+            [sys.executable, "-P", "-m", _MODULE, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

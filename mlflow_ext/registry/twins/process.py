@@ -1,4 +1,4 @@
-"""The converting process, `python -m mlflow_ext.registry.twins.process`: one request in, a twin or a refusal out.
+"""The converting process, `python -m mlflow_ext.registry.twins.process PARENT`: a request in, a twin or a refusal out.
 
 Converting imports much and keeps Python busy, so it is kept out of processes that score. It is started, limited and
 read by `apart.py`; the making is in `making.py`.
@@ -18,7 +18,7 @@ _NICE = 5
 
 def main() -> None:
     """Answer one request."""
-    die_with(os.getppid())
+    die_with(int(sys.argv[1]))
     os.nice(_NICE)
     line = sys.stdin.readline()
     if not line:
