@@ -64,6 +64,10 @@ class MissingEvidenceError(MlflowExtError):
     """There is nothing that this gate could judge by."""
 
 
+class GateUnavailableError(MlflowExtError):
+    """What this one gate needs does not answer now; the gates are asked again, so often as the policy says."""
+
+
 class EvaluationCrashedError(MlflowExtError):
     """The evaluation process ended without an answer; trying again may help."""
 

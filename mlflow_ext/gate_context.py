@@ -73,6 +73,31 @@ class Registered:
         return self.tags.get(name, "").strip() or self.model_tags.get(name, "").strip()
 
 
+@dataclass(frozen=True, slots=True)
+class AskedFor:
+    """The promotion whose gates judge.
+
+    Attributes:
+        id: Its number.
+        model: Registered model.
+        version: Candidate.
+        source: What asked for it: `registry`, `cli`, `rest` …
+        requested_by: Actor, as far as known.
+        dry_run: Whether nothing follows from the verdict.
+        attempt: How often a worker has taken it.
+        run_id: MLflow run that keeps the evidence.
+    """
+
+    id: int
+    model: str
+    version: int
+    source: str = ""
+    requested_by: str = ""
+    dry_run: bool = False
+    attempt: int = 0
+    run_id: str = ""
+
+
 class RequestLog(Protocol):
     """The prediction log, as far as it is in segments (adapter: `store/logged_requests.py`)."""
 
@@ -188,6 +213,15 @@ class GateContext(Protocol):
 
         Raises:
             MissingEvidenceError: It is no registered version.
+        """
+        ...
+
+    @property
+    def promotion(self) -> AskedFor:
+        """The promotion whose gates judge.
+
+        Raises:
+            MissingEvidenceError: Nobody asked for one: the model is only evaluated.
         """
         ...
 

@@ -51,12 +51,16 @@ class EvaluationPolicy(Section):
         target: Name of the column with the ground truth.
         model_type: MLflow's model type: `classifier` or `regressor`.
         timeout_s: Seconds after which an evaluation is ended.
+        retries: How often the gates are asked again when a critical one errs for a cause that may pass.
+        retry_after_s: Seconds until the first time; each later one waits twice as long, at most ten minutes.
     """
 
     data: str = "artifact:data/evaluation.parquet"
     target: str = "target"
     model_type: Literal["classifier", "regressor"] = "classifier"
     timeout_s: float = Field(default=600.0, gt=0)
+    retries: int = Field(default=3, ge=0, le=20)
+    retry_after_s: float = Field(default=5.0, gt=0, le=600)
 
 
 class GatePolicy(Section):

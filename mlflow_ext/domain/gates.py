@@ -41,6 +41,7 @@ class GateResult:
         evidence: Artifact path of a table with more.
         picture: Artifact path of a picture (PNG).
         details: Further numbers by name, ready for JSON.
+        may_pass: For an error: whether its cause may pass, so that asking again may help.
     """
 
     gate: str
@@ -56,6 +57,7 @@ class GateResult:
     evidence: str | None = None
     picture: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    may_pass: bool = False
 
     @property
     def standing(self) -> str:
@@ -161,6 +163,12 @@ class GateReport:
         return (
             "no critical gate is configured for this model" if self.results else "no gate is configured for this model"
         )
+
+    @property
+    def may_pass(self) -> bool:
+        """Tell whether asking the gates again may give a verdict: every cause of an error may pass."""
+        errors = [result for result in self._critical if result.verdict is Verdict.ERROR]
+        return not self.failure and bool(errors) and all(result.may_pass for result in errors)
 
     @property
     def _critical(self) -> list[GateResult]:

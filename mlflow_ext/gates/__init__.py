@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any
 
 from mlflow_ext.domain.gates import GateResult, Importance, Verdict
-from mlflow_ext.errors import MissingEvidenceError, MlflowExtError, UnavailableError
+from mlflow_ext.errors import GateUnavailableError, MissingEvidenceError, MlflowExtError, UnavailableError
 from mlflow_ext.gate_context import Gate, GateContext
 from mlflow_ext.gate_kinds import gate_named
 from mlflow_ext.policy import GatePolicy
@@ -24,7 +24,7 @@ def judge(sections: Sequence[GatePolicy], context: GateContext) -> tuple[GateRes
     """Let every gate of a policy judge, in the policy's order.
 
     Nothing that one gate does wrong keeps the others from judging: missing evidence is `inconclusive`, whatever else
-    it raises is `error`.
+    it raises is `error`. Our own errors say whether their cause may pass; of one that nobody foresaw it may be so.
 
     Raises:
         UnavailableError: A part that is needed does not answer; all of it is to be tried again.
@@ -43,17 +43,20 @@ def _judged(section: GatePolicy, context: GateContext) -> list[GateResult]:
         raise
     except MissingEvidenceError as exc:
         results = [_without_measurement(section, Verdict.INCONCLUSIVE, str(exc))]
+    except GateUnavailableError as exc:
+        results = [_without_measurement(section, Verdict.ERROR, str(exc), may_pass=True)]
     except MlflowExtError as exc:
         results = [_without_measurement(section, Verdict.ERROR, str(exc))]
     # a gate of one's own, and the model's code under it, may raise whatever they like
     except Exception as exc:
         _log.exception("gate_fault gate=%s", section.gate)
-        results = [_without_measurement(section, Verdict.ERROR, f"{section.gate}: {type(exc).__name__}: {exc}")]
+        reason = f"{section.gate}: {type(exc).__name__}: {exc}"
+        results = [_without_measurement(section, Verdict.ERROR, reason, may_pass=True)]
     return [_storable(result, Importance(section.importance)) for result in results]
 
 
-def _without_measurement(section: GatePolicy, verdict: Verdict, reason: str) -> GateResult:
-    return GateResult(gate=section.gate, name=section.title, verdict=verdict, reason=reason)
+def _without_measurement(section: GatePolicy, verdict: Verdict, reason: str, *, may_pass: bool = False) -> GateResult:
+    return GateResult(gate=section.gate, name=section.title, verdict=verdict, reason=reason, may_pass=may_pass)
 
 
 def _storable(result: GateResult, importance: Importance) -> GateResult:

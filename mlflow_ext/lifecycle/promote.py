@@ -24,7 +24,7 @@ from mlflow_ext.errors import (
     UnavailableError,
     UnsafeModelError,
 )
-from mlflow_ext.policy import ModelPolicy
+from mlflow_ext.policy import EvaluationPolicy, ModelPolicy
 from mlflow_ext.ports import Evaluator, EventLog, Promotions, Registry, RegistryView, Results
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,9 @@ _log = logging.getLogger(__name__)
 MAX_CRASHES = 3
 """So often may the evaluation process die on one promotion before it counts as failed."""
 MAX_BACK_OFF_S = 60.0
+MAX_GATE_BACK_OFF_S = 600.0
 CRASHED = "evaluation_crashed"
+GATE_ERROR = "gate_error"
 RETRY = "retry"
 
 NO_GATES = (
@@ -94,7 +96,7 @@ class Promoter:
         return self.promotions.get(promotion.id)
 
     def _advance(self, promotion: Promotion, cancelled: Callable[[], bool]) -> Promotion:
-        crashes = [step["note"] for step in self.promotions.story(promotion.id) if step["event"] == CRASHED]
+        crashes = self._noted(promotion, CRASHED)
         if len(crashes) >= MAX_CRASHES:
             return self._fail(promotion, f"{crashes[-1]} (tried {len(crashes)} times)")
         if promotion.state is PromotionState.EVALUATING:
@@ -118,8 +120,14 @@ class Promoter:
             # a champion that changed meanwhile makes the comparison worthless: compare with the new one
             if _number(self._champion(promotion)) == _number(champion):
                 break
+        asked = self._noted(promotion, GATE_ERROR)
+        if report.may_pass and len(asked) < policy.evaluation.retries:
+            self._ask_again(promotion, report, policy.evaluation, len(asked) + 1)
+            return self.promotions.get(promotion.id)
         event = conclusion(report.verdict, dry_run=promotion.dry_run)
         outcome = _outcome(promotion, report, event)
+        if report.may_pass and asked:
+            outcome += f" (asked {len(asked) + 1} times)"
         if self._still_wanted(promotion) is None:
             return self.promotions.get(promotion.id)
         if not self.promotions.renew(promotion):
@@ -233,8 +241,17 @@ class Promoter:
         except NotFoundError:
             return None
 
-    def _postpone(self, promotion: Promotion, event: str, note: str) -> None:
-        delay_s = min(MAX_BACK_OFF_S, 2.0 ** min(promotion.attempt, 10) / 2)
+    def _noted(self, promotion: Promotion, event: str) -> list[str]:
+        return [step["note"] for step in self.promotions.story(promotion.id) if step["event"] == event]
+
+    def _ask_again(self, promotion: Promotion, report: GateReport, policy: EvaluationPolicy, number: int) -> None:
+        delay_s = min(MAX_GATE_BACK_OFF_S, policy.retry_after_s * 2.0 ** (number - 1))
+        note = f"{report.reason} (the gates are asked again in {delay_s:g} s, {number} of {policy.retries})"
+        self._postpone(promotion, GATE_ERROR, note, delay_s)
+
+    def _postpone(self, promotion: Promotion, event: str, note: str, delay_s: float | None = None) -> None:
+        if delay_s is None:
+            delay_s = min(MAX_BACK_OFF_S, 2.0 ** min(promotion.attempt, 10) / 2)
         _log.warning("promotion_postponed promotion=%s event=%s delay_s=%s", promotion.id, event, delay_s)
         self.promotions.postpone(promotion, delay_s, event=event, note=note)
 

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import MissingEvidenceError
-from mlflow_ext.gate_context import JudgedVersion, LoggedRequests, Registered
+from mlflow_ext.gate_context import AskedFor, JudgedVersion, LoggedRequests, Registered
 from mlflow_ext.registry.client import translated
 from mlflow_ext.registry.description import without_block
 
@@ -39,6 +39,7 @@ class RunContext:
         find_requests: Gives what clients sent lately; raises where there is nothing.
         version: The candidate in the registry; `None` for a model that is not registered.
         folder: Where pictures and tables are put among the run's artifacts.
+        asked_for: The promotion; `None` where a model is only evaluated.
     """
 
     client: MlflowClient
@@ -51,6 +52,7 @@ class RunContext:
     find_requests: Callable[[], LoggedRequests]
     version: ModelVersion | None = None
     folder: str = FOLDER
+    asked_for: AskedFor | None = None
     _names: set[str] = field(default_factory=set)
 
     @property
@@ -70,6 +72,13 @@ class RunContext:
             raise MissingEvidenceError("the model being evaluated is not registered")
         with translated():
             return read_registered(self.client, self.version)
+
+    @property
+    def promotion(self) -> AskedFor:
+        """Give the promotion whose gates judge."""
+        if self.asked_for is None:
+            raise MissingEvidenceError("the model is evaluated without a promotion")
+        return self.asked_for
 
     def save_picture(self, name: str, figure: Figure) -> str:
         """Log a picture and close it."""

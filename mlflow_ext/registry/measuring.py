@@ -27,6 +27,7 @@ from mlflow_ext.domain.gates import Evidence, GateReport, Verdict
 from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import EvaluationImpossibleError, MlflowExtError, NotFoundError, UnavailableError
+from mlflow_ext.gate_context import AskedFor
 from mlflow_ext.gates import judge
 from mlflow_ext.policy import EvaluationPolicy, ModelPolicy
 from mlflow_ext.registry.columns import features
@@ -93,6 +94,7 @@ def measure(request: dict[str, Any]) -> GateReport:
                 model_type=policy.evaluation.model_type,
                 find_requests=lambda: read_requests(request["requests"]),
                 version=candidate,
+                asked_for=_asked_for(request, run_id),
             )
             results = judge(policy.gates, context)
             # nobody would serve what the gates refuse
@@ -241,6 +243,19 @@ def _mlflow_answers(what: str) -> Iterator[None]:
         if from_server and exc.error_code not in _FINAL_ANSWERS:
             raise UnavailableError(f"MLflow's server does not answer: {_first_line(exc)}") from exc
         raise EvaluationImpossibleError(f"MLflow refused {what}: {_first_line(exc)}") from exc
+
+
+def _asked_for(request: dict[str, Any], run_id: str) -> AskedFor:
+    return AskedFor(
+        id=request["promotion_id"],
+        model=request["candidate"]["model"],
+        version=request["candidate"]["version"],
+        source=request["source"],
+        requested_by=request["requested_by"],
+        dry_run=request["dry_run"],
+        attempt=request["attempt"],
+        run_id=run_id,
+    )
 
 
 def _version(document: dict[str, Any]) -> ModelVersion:

@@ -20,6 +20,7 @@ class ScriptedEvaluator:
     Attributes:
         metrics: Metrics by version.
         faults: Raised one after the other by the next calls, before anything is measured.
+        reports: Given by the next calls, one after the other, instead of judging.
         meanwhile: Called while "measuring": what the rest of the world does then.
         manifests: Files by version.
         calls: Candidate and champion of each call.
@@ -27,6 +28,7 @@ class ScriptedEvaluator:
 
     metrics: dict[int, dict[str, float]] = field(default_factory=dict)
     faults: list[Exception] = field(default_factory=list)
+    reports: list[GateReport] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
     manifests: dict[int, Manifest] = field(default_factory=dict)
     calls: list[tuple[int, int | None]] = field(default_factory=list)
@@ -48,6 +50,8 @@ class ScriptedEvaluator:
         self.meanwhile()
         if cancelled():
             raise ConflictError("the evaluation was cancelled")
+        if self.reports:
+            return self.reports.pop(0)
         if candidate.version not in self.metrics:
             raise EvaluationImpossibleError(f"no evaluation data for version {candidate.version}")
         beside = self.metrics.get(champion.version) if champion else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_ext.domain.signature import Signature
 from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
-from mlflow_ext.gate_context import LoggedRequests, Registered
+from mlflow_ext.gate_context import AskedFor, LoggedRequests, Registered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,6 +82,7 @@ class MemoryContext:
         model_type: What the policy says.
         logged: What clients sent lately, or `None`.
         entry: What the registry says about the candidate, or `None`.
+        asked_for: The promotion, or `None`.
         pictures: PNG by artifact path.
         tables: Rows by artifact path.
     """
@@ -94,6 +95,7 @@ class MemoryContext:
     model_type: Literal["classifier", "regressor"] = "classifier"
     logged: LoggedRequests | None = None
     entry: Registered | None = None
+    asked_for: AskedFor | None = None
     pictures: dict[str, bytes] = field(default_factory=dict)
     tables: "dict[str, pd.DataFrame]" = field(default_factory=dict)
 
@@ -117,6 +119,13 @@ class MemoryContext:
         if self.entry is None:
             raise MissingEvidenceError("the model being evaluated is not registered")
         return self.entry
+
+    @property
+    def promotion(self) -> AskedFor:
+        """Give the promotion whose gates judge."""
+        if self.asked_for is None:
+            raise MissingEvidenceError("the model is evaluated without a promotion")
+        return self.asked_for
 
     def save_picture(self, name: str, figure: "Figure") -> str:
         """Keep a picture."""

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from mlflow_ext import gates
 from mlflow_ext.domain.gates import GateReport, GateResult, Importance, Verdict
-from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError, UnavailableError
+from mlflow_ext.errors import EvaluationImpossibleError, GateUnavailableError, MissingEvidenceError, UnavailableError
 from mlflow_ext.gate_kinds import gate_named, known_gates
 from mlflow_ext.policy import GatePolicy, ModelPolicy
 from mlflow_ext.testing import MemoryContext, MemoryVersion
@@ -70,21 +70,23 @@ def raising(exc: Exception) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize(
-    ("act", "verdict", "words"),
+    ("act", "verdict", "words", "may_pass"),
     [
-        (raising(MissingEvidenceError("no requests were logged")), Verdict.INCONCLUSIVE, "no requests were logged"),
-        (raising(EvaluationImpossibleError("its code failed")), Verdict.ERROR, "its code failed"),
-        (raising(ZeroDivisionError("by zero")), Verdict.ERROR, "own: ZeroDivisionError: by zero"),
-        (list, Verdict.ERROR, "gave no result"),
+        (raising(MissingEvidenceError("none were logged")), Verdict.INCONCLUSIVE, "none were logged", False),
+        (raising(EvaluationImpossibleError("its code failed")), Verdict.ERROR, "its code failed", False),
+        (raising(GateUnavailableError("no answer")), Verdict.ERROR, "no answer", True),
+        (raising(ConnectionResetError("by peer")), Verdict.ERROR, "own: ConnectionResetError: by peer", True),
+        (list, Verdict.ERROR, "gave no result", False),
     ],
 )
 def test_one_gate_that_goes_wrong_does_not_stop_the_others(
-    monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any], verdict: Verdict, words: str
+    monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any], verdict: Verdict, words: str, may_pass: bool
 ) -> None:
-    """Missing evidence is doubt, anything else is an error; the next gate judges all the same."""
+    """Missing evidence is doubt, anything else an error, for now or for good; the next gate judges all the same."""
     [result] = judged(monkeypatch, act)
     assert (result.gate, result.verdict) == ("own", verdict)
     assert words in result.reason
+    assert GateReport((result,)).may_pass is result.may_pass is may_pass
 
 
 def test_a_part_that_does_not_answer_stops_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 """A promotion's whole story on the in-memory twins: every way it can end, and every point at which a worker can die."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from mlflow_ext.domain.gates import GateReport, GateResult, Importance, Verdict
 from mlflow_ext.domain.pins import FileDigest, Manifest
 from mlflow_ext.domain.promotion import PromotionState
 from mlflow_ext.domain.stages import Stage
@@ -13,7 +15,7 @@ from mlflow_ext.errors import (
     GateRefusedError,
     UnavailableError,
 )
-from mlflow_ext.lifecycle.promote import MAX_CRASHES
+from mlflow_ext.lifecycle.promote import GATE_ERROR, MAX_CRASHES
 from mlflow_ext.lifecycle.request_promotion import request_promotion
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.testing import MemoryPromotions, MemoryRegistry, MemoryResults, ScriptedEvaluator
@@ -196,6 +198,76 @@ def test_a_missing_metric_fails_and_lists_the_names(world: World) -> None:
     ended = world.work()
     assert ended.state is PromotionState.FAILED
     assert "available metrics: f1_score" in ended.reason
+
+
+def erred(*, may_pass: bool, importance: Importance = Importance.CRITICAL) -> GateReport:
+    """What a policy with a hook gives when the hook does not answer."""
+    good = GateResult("metric", "auc ≥ 0.5", Verdict.PASSED, "auc is 0.7")
+    hook = GateResult("external", "hook", Verdict.ERROR, "the hook answered 503", importance=importance)
+    return GateReport((good, replace(hook, may_pass=may_pass)), champion_version=1)
+
+
+def test_a_gates_error_that_may_pass_is_no_failure_and_is_asked_again(world: World) -> None:
+    """Each try is a line of the story; when the hook answers, the verdict counts as if nothing had happened."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.evaluator.reports = [erred(may_pass=True), erred(may_pass=True)]
+    assert world.work().state is PromotionState.EVALUATING
+    assert world.promotions.claim() is None, "it is asked again later, not at once"
+    world.killed()
+    assert world.work().state is PromotionState.EVALUATING
+    world.killed()
+    ended = world.work()
+    assert ended.state is PromotionState.PROMOTED
+    notes = [step["note"] for step in world.promotions.story(ended.id) if step["event"] == GATE_ERROR]
+    assert [note.partition("(")[2] for note in notes] == [
+        "the gates are asked again in 5 s, 1 of 3)",
+        "the gates are asked again in 10 s, 2 of 3)",
+    ]
+    assert all("the hook answered 503" in note for note in notes)
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_gates_error_fails_the_promotion_once_it_was_asked_often_enough(retries: int) -> None:
+    """Never rejected, never promoted: failed, with the gate's reason, and nothing in the registry moved."""
+    gates = POLICY.model_dump(mode="json")["gates"]
+    world = with_versions(World(ModelPolicy.model_validate({"gates": gates, "evaluation": {"retries": retries}})))
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.evaluator.reports = [erred(may_pass=True)] * 9
+    for _ in range(retries):
+        assert world.work().state is PromotionState.EVALUATING
+        world.killed()
+    ended = world.work()
+    assert (ended.state, "the hook answered 503" in ended.reason) == (PromotionState.FAILED, True)
+    assert ("(asked 3 times)" in ended.reason) is (retries == 2)
+    assert world.stages() == ["Production", "Staging", "None"]
+    assert world.results.written[-1][1] == "error"
+
+
+@pytest.mark.parametrize(
+    ("report", "state"),
+    [
+        (erred(may_pass=False), PromotionState.FAILED),
+        (erred(may_pass=True, importance=Importance.ADVISORY), PromotionState.PROMOTED),
+    ],
+)
+def test_what_cannot_pass_or_decides_nothing_is_not_asked_again(
+    world: World, report: GateReport, state: PromotionState
+) -> None:
+    """A wrong address fails at once; an advisory hook that is away keeps nobody waiting."""
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.evaluator.reports = [report]
+    ended = world.work()
+    assert ended.state is state
+    assert GATE_ERROR not in [step["event"] for step in world.promotions.story(ended.id)]
+
+
+def test_a_dry_run_asks_again_too(world: World) -> None:
+    """Its verdict is of as much use as that of a promotion."""
+    request_promotion("wine", 2, world.registry, world.promotions, source="cli", cause="cli:1", dry_run=True)
+    world.evaluator.reports = [erred(may_pass=True)]
+    assert world.work().state is PromotionState.EVALUATING
+    world.killed()
+    assert world.work().state is PromotionState.EVALUATED
 
 
 @pytest.mark.parametrize("fault", [EvaluationCrashedError("signal 9"), ZeroDivisionError("a bug")])

@@ -1,0 +1,1 @@
+"""Gates that need a real part: a hook, a program, files on disk."""
