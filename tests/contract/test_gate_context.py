@@ -167,6 +167,7 @@ def test_what_the_registry_says(bench: Bench) -> None:
 def test_evidence_is_kept_under_names_of_its_own(bench: Bench) -> None:
     """Pictures are PNG and tables CSV, and the same name twice gives two files."""
     context = bench.context
+    open_before = pyplot.get_fignums()
     pictures = []
     for _ in range(2):
         figure, axes = pyplot.subplots()
@@ -176,7 +177,7 @@ def test_evidence_is_kept_under_names_of_its_own(bench: Bench) -> None:
     assert (pictures, table) == (["gates/curve.png", "gates/curve-2.png"], "gates/curve.csv")
     assert all(bench.kept(path).startswith(b"\x89PNG") for path in pictures)
     assert bench.kept(table).decode().splitlines()[0] == "a,b,target,note"
-    assert pyplot.get_fignums() == []
+    assert pyplot.get_fignums() == open_before
 
 
 def test_a_model_that_is_logged_to_answer_with_probabilities_still_gives_labels(

@@ -25,7 +25,7 @@ from tests.integration.registered import BODY, ROWS, constant, register
 from tests.integration.serving.conftest import Stage
 from tests.integration.serving.service import Service, service
 
-MODEL = "guarded"
+MODEL = "behind-tokens"
 REVOKED_WITHIN_S = 5.0
 EVERYWHERE = ("--host", "0.0.0.0")  # noqa: S104  (that this asks for tokens is what is tested)
 
@@ -104,7 +104,7 @@ def guarded(mlflow_database_url: str, mlflow_url: str, tmp_path_factory: pytest.
 
     register(mlflow_url, MODEL, constant(1.0))
     MlflowRegistry(MlflowClient(mlflow_url, mlflow_url)).set_stage(MODEL, 1, Stage.PRODUCTION)
-    directory = tmp_path_factory.mktemp("guarded")
+    directory = tmp_path_factory.mktemp("behind-tokens")
     with (
         Gateway(mlflow_database_url) as gateway,
         service(gateway.database_url, mlflow_url, directory, "--workers", "2", *EVERYWHERE) as running,
