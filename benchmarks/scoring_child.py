@@ -25,7 +25,6 @@ from serving.app import create_app
 from serving.authority import Authority
 from serving.batcher import Batcher
 from serving.codecs import mlflow_protocol
-from serving.connection import bounded
 from serving.control import Control
 from serving.hot_path import HotPath
 from serving.metrics import Metrics
@@ -35,6 +34,7 @@ from serving.pool import LoadedVersion, Pool
 from serving.prediction_log import PredictionLog, Understood
 from serving.process import Server
 from serving.scoring import Scorer
+from serving.short_connection import short
 
 MODEL = "bench"
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -111,14 +111,14 @@ def run(mode: str, files: Path, directory: Path, port: int) -> None:
         config = uvicorn.Config(
             *(hot, "127.0.0.1", port),
             loop="uvloop",
-            http=bounded(settings, metrics),
+            http=short(settings, metrics, hot),
             ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
         )
-        Server(config, parts, hot).run(sockets=[listening])
+        Server(config, parts).run(sockets=[listening])
     log.close()
 
 

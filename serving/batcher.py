@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from mlflow_ext.spool import PredictionRecord
 from serving.kernels import Rows
-from serving.metrics import Metrics
+from serving.metrics import Metrics, observe_all
 from serving.plan import Plan, joined, write
 from serving.pool import LoadedVersion
 from serving.prediction_log import PredictionLog, Understood
@@ -37,6 +38,7 @@ BATCHES_AT_ONCE = 4
 """So many batches of one version may be on threads; a model that hangs holds no more than these."""
 
 
+# not frozen: one is made for each request, and a frozen one takes three times as long to make
 @dataclass(slots=True, eq=False)
 class Waiting:
     """A request that the plan has understood.
@@ -47,7 +49,8 @@ class Waiting:
         content_type: As the client wrote it.
         rows: What the plan read in the body.
         began: When the request was complete, on the clock of `time.perf_counter`.
-        answer: Gets the answer's body, or `None` when MLflow's own code has to answer.
+        give: Gets this and the answer's body, or `None` when MLflow's own code has to answer; on the event loop.
+        late: Whether the client was told that it takes too long; an answer that reaches nobody is no prediction.
     """
 
     request_id: str
@@ -55,7 +58,8 @@ class Waiting:
     content_type: str
     rows: Rows
     began: float
-    answer: "asyncio.Future[bytes | None]"
+    give: "Callable[[Waiting, bytes | None], None]"
+    late: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -95,7 +99,7 @@ class Batcher:
         self._metrics = metrics
         self._threads = threads
         self._queues: defaultdict[LoadedVersion, _Queue] = defaultdict(_Queue)
-        self._counted: dict[LoadedVersion, _Counted] = {}
+        self._counted: WeakKeyDictionary[LoadedVersion, _Counted] = WeakKeyDictionary()
 
     def at_once(self, loaded: LoadedVersion, plan: Plan, one: Waiting) -> bytes | None:
         """Answer a request here and now."""
@@ -110,18 +114,20 @@ class Batcher:
         """Answer a request with those that wait beside it; its future gets the answer."""
         queue = self._queues[loaded]
         queue.add(one)
-        self._counters(loaded).in_progress.inc()
         if plan.inline:
             if len(queue.waiting) == 1:
                 # those whose requests have arrived by now come first; then all of them together
                 asyncio.get_running_loop().call_soon(self._flush, loaded, plan)
-        elif queue.running < BATCHES_AT_ONCE and (queue.running == 0 or queue.rows >= MOST_ROWS):
+            return
+        self._counters(loaded).in_progress.inc()
+        if queue.running < BATCHES_AT_ONCE and (queue.running == 0 or queue.rows >= MOST_ROWS):
             self._start(loaded, plan, queue)
 
     def _flush(self, loaded: LoadedVersion, plan: Plan) -> None:
         queue = self._queues[loaded]
         while queue.waiting:
             batch = queue.take()
+            self._counters(loaded).in_progress.inc(len(batch))
             _give(batch, self._answer(loaded, plan, batch))
         self._queues.pop(loaded, None)
 
@@ -151,8 +157,7 @@ class Batcher:
         at = datetime.now(UTC)
         answers = self._computed(plan, batch)
         now = time.perf_counter()
-        # an answer that comes too late reaches nobody, so it is no prediction
-        given = [(one, answer) for one, answer in zip(batch, answers, strict=True) if answer and not one.answer.done()]
+        given = [(one, answer) for one, answer in zip(batch, answers, strict=True) if answer and not one.late]
         records = [
             PredictionRecord(
                 request_id=one.request_id,
@@ -172,8 +177,7 @@ class Batcher:
             self._log.append(loaded, records, Understood(plan.columns, [one.rows for one, _ in given]))
             counted.requests.inc(len(records))
             counted.rows.observe(sum(len(one.rows) for one, _ in given))
-        for one, _ in given:
-            counted.latency.observe(now - one.began)
+            observe_all(counted.latency, [now - one.began for one, _ in given])
         counted.in_progress.dec(len(batch))
         return answers
 
@@ -198,8 +202,6 @@ class Batcher:
     def _counters(self, loaded: LoadedVersion) -> "_Counted":
         found = self._counted.get(loaded)
         if found is None:
-            # versions come and go; their counters are found again by their labels
-            self._counted.clear()
             version = str(loaded.version)
             found = self._counted[loaded] = _Counted(
                 self._metrics.requests.labels(loaded.model, version, "200"),
@@ -212,5 +214,8 @@ class Batcher:
 
 def _give(batch: list[Waiting], answers: list[bytes | None]) -> None:
     for one, answer in zip(batch, answers, strict=True):
-        if not one.answer.done():
-            one.answer.set_result(answer)
+        try:
+            one.give(one, answer)
+        # one client's connection must not cost the others their answers
+        except Exception:
+            logger.exception("event=answer_not_given request_id=%s", one.request_id)

@@ -119,11 +119,19 @@ class BoundedConnection(HttpToolsProtocol):
                 self._oversized = True
                 raise _OversizedError
         self._stage = _Stage.BODY
+        self.begin()
+
+    def begin(self) -> None:
+        """Give the request to the application."""
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """All of it is here."""
         super().on_message_complete()
+        self.complete()
+
+    def complete(self) -> None:
+        """Expect nothing more of this request."""
         self._stage = _Stage.DONE
         self._header_bytes = 0
 

@@ -8,6 +8,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from weakref import WeakKeyDictionary
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,12 +33,33 @@ _HOT_HEADERS = frozenset({b"authorization", b"content-type", b"x-request-id", b"
 _UNUSUAL = frozenset({b"content-encoding", b"expect"})
 
 
+@dataclass(slots=True, eq=False)
+class Admitted:
+    """A request that was let in on its headers alone, for a plan that may know it.
+
+    Attributes:
+        loaded: The version that answers.
+        plan: Its plan.
+        content_type: As the client wrote it.
+        request_id: The client's own, if it gave one.
+        headers: Those of the answer that name the version, as HTTP writes them.
+        submitted: Whether its answer is being computed.
+    """
+
+    loaded: LoadedVersion
+    plan: Plan
+    content_type: str
+    request_id: str | None
+    headers: bytes
+    submitted: bool = False
+
+
 class HotPath:
-    """ASGI application around another."""
+    """ASGI application around another; `short_connection.py` asks it about small requests before they become ASGI."""
 
     def __init__(self, app: ASGIApp, parts: Parts) -> None:
         """Take the whole application and its parts."""
-        self._app = app
+        self.app = app
         self._authority = parts.authority
         self._scorer = parts.scorer
         self._pool = parts.pool
@@ -45,13 +69,49 @@ class HotPath:
         self._max_rows = parts.settings.max_rows
         self._timeout_s = parts.settings.request_timeout_s
         self._batcher = parts.batcher
-        self.others_wait: Callable[[], bool] = lambda: True
-        """Whether more than one request is being handled; set by the server, which knows."""
+        self._heads: WeakKeyDictionary[LoadedVersion, bytes] = WeakKeyDictionary()
+
+    # without ASGI ----------------------------------------------------------------------------------------------------
+
+    def admit(self, path: bytes, headers: list[tuple[bytes, bytes]]) -> Admitted | None:
+        """Let a POST request in whose body is announced and small; `None` when it is not for a plan on the event loop.
+
+        Whoever was let in must `leave`.
+        """
+        usual = _usual(headers)
+        if usual is None or not 0 < int(usual.get(b"content-length", 0)) <= min(INLINE_BYTES, self._limit):
+            return None
+        # what an address may be besides a plain path is for the application to read
+        if b"%" in path or b"?" in path or b"#" in path:
+            return None
+        admitted = self._admit(path.decode("latin-1"), usual)
+        if admitted is not None and not admitted.plan.inline:
+            self.leave()
+            return None
+        return admitted
+
+    def leave(self) -> None:
+        """Let a request out, answered or not."""
+        self._admission.leave()
+
+    def submit(self, admitted: Admitted, body: bytes, give: Callable[[Waiting, bytes | None], None]) -> bool:
+        """Have a small request answered; False when the plan does not know it, and nothing will be given."""
+        rows = admitted.plan.rows(body)
+        # too many rows, the application refuses
+        if rows is None or len(rows) > self._max_rows:
+            return False
+        id_ = request_id(admitted.request_id)
+        one = Waiting(id_, body, admitted.content_type, rows, time.perf_counter(), give)
+        admitted.submitted = True
+        self._batcher.submit(admitted.loaded, admitted.plan, one)
+        return True
+
+    # ASGI ------------------------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         seen: list[Message] = []
         try:
@@ -60,13 +120,56 @@ class HotPath:
         except Exception:
             logger.exception("event=hot_path_failed path=%r", scope["path"])
             answer = None
-        await (answer or self._app)(scope, _replayed(seen, receive), send)
+        await (answer or self.app)(scope, _replayed(seen, receive), send)
 
     async def _try(self, scope: Scope, receive: Receive, seen: list[Message]) -> ASGIApp | None:
         """Give what answers a request that a plan knows; `None` for any other. Keeps what it received in `seen`."""
-        loaded = self._wanted(scope)
-        headers = _headers(scope)
-        if loaded is None or loaded.plan is None or headers is None:
+        usual = _usual(scope["headers"])
+        admitted = None if usual is None else self._admit(scope["path"], usual)
+        if admitted is None:
+            return None
+        try:
+            body = await _read(receive, self._limit, seen)
+            if body is None:
+                return None
+            began = time.perf_counter()
+            id_ = request_id(admitted.request_id)
+            loaded = admitted.loaded
+            try:
+                answer = await self._answer(admitted, body, id_, began)
+            except TimeoutError:
+                late = Scored(too_late(self._timeout_s), loaded)
+                asked = ScoringRequest(id_, loaded.model, None, body, admitted.content_type)
+                self._scorer.count(asked, late, time.perf_counter() - began)
+                return response(late.answer, id_, {**version_headers(loaded), REQUEST_ID: id_})
+            return None if answer is None else _Answer(loaded, id_, answer)
+        finally:
+            self.leave()
+
+    async def _answer(self, admitted: Admitted, body: bytes, id_: str, began: float) -> bytes | None:
+        small, plan, batcher = len(body) <= INLINE_BYTES, admitted.plan, self._batcher
+        rows = plan.rows(body) if small else await batcher.on_thread(plan.rows, body)
+        # too many rows, the application refuses
+        if rows is None or len(rows) > self._max_rows:
+            return None
+        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        one = Waiting(id_, body, admitted.content_type, rows, began, partial(_to_future, future))
+        work = future
+        if small:
+            batcher.submit(admitted.loaded, plan, one)
+        else:
+            work = batcher.on_thread(batcher.at_once, admitted.loaded, plan, one)
+        try:
+            return await asyncio.wait_for(work, self._timeout_s)
+        except TimeoutError:
+            one.late = True
+            raise
+
+    # both ------------------------------------------------------------------------------------------------------------
+
+    def _admit(self, path: str, headers: dict[bytes, bytes]) -> Admitted | None:
+        loaded = self._wanted(path)
+        if loaded is None or loaded.plan is None:
             return None
         caller = self._authority.check(headers.get(b"authorization"), Right.SCORE, loaded.model)
         if isinstance(caller, Refusal):
@@ -78,36 +181,15 @@ class HotPath:
         # who finds no room is told so by the application
         if self._admission.full or not self._admission.enter():
             return None
-        try:
-            return await self._admitted(loaded, loaded.plan, headers, content_type, receive, seen)
-        finally:
-            self._admission.leave()
+        id_ = headers.get(b"x-request-id")
+        head = self._heads.get(loaded)
+        if head is None:
+            named = version_headers(loaded).items()
+            lines = ["content-type: application/json", *(f"{name.lower()}: {value}" for name, value in named), ""]
+            head = self._heads[loaded] = "\r\n".join(lines).encode()
+        return Admitted(loaded, loaded.plan, content_type, id_.decode("latin-1") if id_ else None, head)
 
-    async def _admitted(
-        self,
-        loaded: LoadedVersion,
-        plan: Plan,
-        headers: dict[bytes, bytes],
-        content_type: str,
-        receive: Receive,
-        seen: list[Message],
-    ) -> ASGIApp | None:
-        body = await _read(receive, self._limit, seen)
-        if body is None:
-            return None
-        id_ = request_id(headers.get(b"x-request-id", b"").decode("latin-1") or None)
-        began = time.perf_counter()
-        try:
-            answer = await self._answer(loaded, plan, body, content_type, id_, began)
-        except TimeoutError:
-            late = Scored(too_late(self._timeout_s), loaded)
-            asked = ScoringRequest(id_, loaded.model, None, body, content_type)
-            self._scorer.count(asked, late, time.perf_counter() - began)
-            return response(late.answer, id_, {**version_headers(loaded), REQUEST_ID: id_})
-        return None if answer is None else _Answer(loaded, id_, answer)
-
-    def _wanted(self, scope: Scope) -> LoadedVersion | None:
-        path: str = scope["path"]
+    def _wanted(self, path: str) -> LoadedVersion | None:
         model = self._default
         if path != _SUFFIX:
             if not (path.startswith(_PREFIX) and path.endswith(_SUFFIX)):
@@ -116,31 +198,16 @@ class HotPath:
         champion = self._pool.serving(model) if model else None
         return champion.loaded if champion else None
 
-    async def _answer(
-        self, loaded: LoadedVersion, plan: Plan, body: bytes, content_type: str, id_: str, began: float
-    ) -> bytes | None:
-        loop = asyncio.get_running_loop()
-        small = len(body) <= INLINE_BYTES
-        rows = plan.rows(body) if small else await self._batcher.on_thread(plan.rows, body)
-        # too many rows, the application refuses
-        if rows is None or len(rows) > self._max_rows:
-            return None
-        one = Waiting(id_, body, content_type, rows, began, loop.create_future())
-        if not small:
-            work = self._batcher.on_thread(self._batcher.at_once, loaded, plan, one)
-            return await asyncio.wait_for(work, self._timeout_s)
-        if plan.inline and not self.others_wait():
-            return self._batcher.at_once(loaded, plan, one)
-        self._batcher.submit(loaded, plan, one)
-        if plan.inline:
-            return await one.answer
-        return await asyncio.wait_for(one.answer, self._timeout_s)
+
+def _to_future(future: "asyncio.Future[bytes | None]", one: Waiting, answer: bytes | None) -> None:
+    if not future.done():
+        future.set_result(answer)
 
 
-def _headers(scope: Scope) -> dict[bytes, bytes] | None:
+def _usual(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
     """Give the headers that matter; `None` when one asks for more than the short way can do."""
     found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name in _UNUSUAL or (name in _HOT_HEADERS and name in found):
             return None
         found[name] = value

@@ -5,6 +5,9 @@ so every process gives the same numbers.
 """
 
 import os
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -95,3 +98,14 @@ class Metrics:
         everyone = CollectorRegistry()
         multiprocess.MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
         return generate_latest(everyone)
+
+
+def observe_all(histogram: Histogram, values: Sequence[float]) -> None:
+    """Observe several values at once, as often as the histogram would one by one.
+
+    `Histogram.observe` takes two locked writes to the shared file for each value; a batch mostly falls into one bucket.
+    """
+    bounds = histogram._upper_bounds
+    for place, count in Tally(bisect_left(bounds, value) for value in values).items():
+        histogram._buckets[place].inc(count)
+    histogram._sum.inc(sum(values))

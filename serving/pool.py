@@ -26,7 +26,7 @@ class Predictor(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LoadedVersion:
     """A model version that is ready to answer.
 

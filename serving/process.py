@@ -31,7 +31,6 @@ from mlflow_ext.store.replicas import Replicas
 from serving.admission import Admission
 from serving.app import create_app
 from serving.batcher import Batcher
-from serving.connection import bounded
 from serving.control import Control
 from serving.heartbeat import Heartbeat, state_of
 from serving.hot_path import HotPath
@@ -44,6 +43,7 @@ from serving.pool import Pool
 from serving.prediction_log import PredictionLog
 from serving.rehearsal import Rehearsal
 from serving.scoring import Scorer
+from serving.short_connection import short
 from serving.token_watch import watched_authority
 from serving.twins import Twins
 from serving.watcher import Watcher
@@ -58,10 +58,9 @@ READY_WITHIN_S = 60.0
 class Server(uvicorn.Server):
     """uvicorn, which on SIGTERM first says that it is not ready, then stops accepting, then ends what is in flight."""
 
-    def __init__(self, config: uvicorn.Config, parts: Parts, hot: HotPath) -> None:
-        """Take the application's parts, to tell them that the end is near, and what asks how busy we are."""
+    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+        """Take the application's parts, to tell them that the end is near."""
         super().__init__(config)
-        hot.others_wait = lambda: len(self.server_state.tasks) > 1
         self._parts = parts
         self._stop_at = float("inf")
 
@@ -173,7 +172,7 @@ def run(settings: Settings, fd: int, rehearsal: Path, *, restarted: bool) -> Non
         config = uvicorn.Config(
             hot,
             loop="uvloop",
-            http=bounded(settings, parts.metrics),
+            http=short(settings, parts.metrics, hot),
             ws="none",
             log_config=None,
             access_log=False,
@@ -185,7 +184,7 @@ def run(settings: Settings, fd: int, rehearsal: Path, *, restarted: bool) -> Non
             timeout_graceful_shutdown=max(1, round(settings.serving_stop_s)),
         )
         logger.info("event=scoring_started pid=%d", os.getpid())
-        Server(config, parts, hot).run(sockets=[listening])
+        Server(config, parts).run(sockets=[listening])
     logger.info("event=scoring_stopped pid=%d", os.getpid())
 
 

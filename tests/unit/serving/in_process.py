@@ -25,7 +25,6 @@ from serving.admission import Admission
 from serving.app import create_app
 from serving.authority import Authority
 from serving.batcher import Batcher
-from serving.connection import bounded
 from serving.control import Control
 from serving.hot_path import HotPath
 from serving.metrics import Metrics
@@ -33,6 +32,7 @@ from serving.parts import Parts
 from serving.pool import LoadedVersion, Pool
 from serving.prediction_log import PredictionLog
 from serving.scoring import Scorer
+from serving.short_connection import short
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -151,7 +151,8 @@ def app(
             deciding=threads,
             is_ready=lambda: True,
         )
-        with served(HotPath(create_app(parts), parts), bounded(configured, metrics)) as client:
+        hot = HotPath(create_app(parts), parts)
+        with served(hot, short(configured, metrics, hot)) as client:
             yield App(client, parts, configured.spool_dir)
     log.close()
     engine.dispose()

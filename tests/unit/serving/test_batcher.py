@@ -28,6 +28,11 @@ def plan(compute: Callable[[Any], Any], engine: str = "kernel", batches: bool = 
     return Plan(("a",), compute, batches, engine, engine == "kernel", True, json.loads, tuple)
 
 
+def waiting(id_: str, rows: Rows, give: Callable[[Waiting, bytes | None], None] = lambda one, answer: None) -> Waiting:
+    """Make a request that waits."""
+    return Waiting(id_, b"{}", "application/json", rows, time.perf_counter(), give)
+
+
 class Bench:
     """A batcher with all that it needs."""
 
@@ -45,13 +50,11 @@ class Bench:
 
         async def run() -> list[bytes | None]:
             loop = asyncio.get_running_loop()
-            waiting = [
-                Waiting(f"r{number}", b"{}", "application/json", rows, time.perf_counter(), loop.create_future())
-                for number, rows in enumerate(requests)
-            ]
-            for one in waiting:
+            futures = [loop.create_future() for _ in requests]
+            for number, rows in enumerate(requests):
+                one = waiting(f"r{number}", rows, lambda _, answer, future=futures[number]: future.set_result(answer))
                 self.batcher.submit(self.version, plan, one)
-            return [await asyncio.wait_for(one.answer, 20) for one in waiting]
+            return [await asyncio.wait_for(future, 20) for future in futures]
 
         return asyncio.run(run())
 
@@ -154,15 +157,31 @@ def test_an_answer_that_nobody_waits_for_is_no_prediction(bench: Bench) -> None:
     """A request whose time has run out while it waited is computed, perhaps, but not logged."""
 
     async def run() -> None:
-        loop = asyncio.get_running_loop()
-        gone = Waiting("gone", b"{}", "application/json", [(1.0,)], time.perf_counter(), loop.create_future())
-        gone.answer.cancel()
+        gone = waiting("gone", [(1.0,)])
+        gone.late = True
         bench.batcher.submit(bench.version, plan(doubled([])), gone)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
     asyncio.run(run())
     assert bench.records() == []
+
+
+def test_one_client_whose_connection_fails(bench: Bench) -> None:
+    """Giving an answer may fail for one request; the others of the batch get theirs."""
+    got: list[bytes | None] = []
+
+    def fails(one: Waiting, answer: bytes | None) -> None:
+        raise OSError("gone")
+
+    async def run() -> None:
+        for give in (fails, lambda one, answer: got.append(answer)):
+            bench.batcher.submit(bench.version, plan(doubled([])), waiting("r", [(1.0,)], give))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert got == [b'{"predictions": [2.0]}']
 
 
 def test_versions_do_not_mix(bench: Bench) -> None:
@@ -172,10 +191,8 @@ def test_versions_do_not_mix(bench: Bench) -> None:
     other = replace(bench.version, version=2)
 
     async def run() -> None:
-        loop = asyncio.get_running_loop()
         for number, version in enumerate([bench.version, other, bench.version]):
-            one = Waiting(f"r{number}", b"{}", "application/json", [(1.0,)], time.perf_counter(), loop.create_future())
-            bench.batcher.submit(version, doubling, one)
+            bench.batcher.submit(version, doubling, waiting(f"r{number}", [(1.0,)]))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
