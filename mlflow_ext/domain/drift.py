@@ -48,11 +48,14 @@ class ColumnDrift:
     Attributes:
         column: Name in the model's signature, or `prediction`.
         kind: `data` (an input) or `prediction` (an output).
-        method: Statistical method by Evidently's key (`ks` …), or ours: `missing_share`, `not_compared`.
-        score: The method's number, in its own unit; `None` when the column was not compared.
-        threshold: Where the method's number becomes drift.
-        drifted: Whether it did.
+        method: What decided: `ks`, `chi_square` …, `missing_share`; or `not_compared`.
+        score: Size of the difference, 0 to 1 (largest difference of distribution functions, total variation, change of
+            the missing share); `None` when the column was not compared.
+        threshold: Smallest difference that can be drift.
+        drifted: Whether the difference is as large, and sure enough.
         note: Why the column was not compared, or what else is to say.
+        p_value: Chance of such a difference without drift, corrected for the number of columns.
+        measures: Every method's number, by its name.
     """
 
     column: str
@@ -62,6 +65,8 @@ class ColumnDrift:
     threshold: float | None
     drifted: bool
     note: str = ""
+    p_value: float | None = None
+    measures: dict[str, float] = field(default_factory=dict)
 
     @property
     def compared(self) -> bool:
