@@ -37,6 +37,13 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process when several run them, and all that use the shared stack."""
+    for item in items:
+        group = "stack" if "stack" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def mlflow_points_nowhere() -> Iterator[None]:
     """Each test leaves MLflow's process-wide addresses unset, as it found them."""

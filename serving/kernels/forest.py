@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 
+from serving.kernels.table import NotInTrainingError
+
 _CLASSIFIERS = (RandomForestClassifier, ExtraTreesClassifier)
 _REGRESSORS = (RandomForestRegressor, ExtraTreesRegressor)
+_LARGEST = float(np.finfo(np.float32).max)
 _FEW_CELLS = 800
 """Rows times trees up to which walking them together is cheaper than one call for each tree (measured)."""
 
@@ -26,9 +29,16 @@ def forest_kernel(model: Any) -> Callable[[NDArray[np.float64]], NDArray[Any]] |
         return None
     nodes = _Nodes([one.tree_ for one in model.estimators_])
     if type(model) in _REGRESSORS:
-        return lambda matrix: nodes.mean(matrix.astype(np.float32))[:, 0]
+        return lambda matrix: nodes.mean(_single(matrix))[:, 0]
     classes = np.asarray(model.classes_)
-    return lambda matrix: classes[np.argmax(nodes.mean(matrix.astype(np.float32)), axis=1)]
+    return lambda matrix: classes[np.argmax(nodes.mean(_single(matrix)), axis=1)]
+
+
+def _single(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Round to single precision, as trees do; what that does not hold they refuse, so the original has to say it."""
+    if (np.abs(matrix) > _LARGEST).any():
+        raise NotInTrainingError
+    return matrix.astype(np.float32)
 
 
 class _Nodes:

@@ -4,32 +4,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from mlflow.types import DataType
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
-from mlflow_ext.registry.plain_table import Column
-
 KnownValues = Mapping[int, frozenset[Any]]
 """By the position of a column, the values that the original does not refuse."""
 
-LARGEST = float(np.finfo(np.float32).max)
-"""scikit-learn's trees refuse larger numbers."""
-LARGEST_INTEGER = 2.0**53 - 1
-"""Larger ones may be others as floating-point numbers."""
+LARGEST = 1e15
+"""scikit-learn's trees refuse what single precision does not hold (3.4e38), also when it was a scaler, a power or a
+product before them that made it so large; and integers beyond 2**53 may be others as floating-point numbers."""
 
 
 class HiddenEncoderError(ValueError):
     """An encoder refuses unknown categories, and it is not to be seen which column's."""
-
-
-def largest(columns: Sequence[Column]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Give the largest absolute value of each column that a twin may be asked with; texts have any."""
-    whole = (DataType.long, DataType.integer)
-    return np.array([LARGEST_INTEGER if kind in whole else LARGEST for _, kind in columns])
 
 
 def is_hopeless(model: Any) -> bool:

@@ -8,7 +8,7 @@ from mlflow.types import DataType
 from numpy.typing import NDArray
 
 from mlflow_ext.registry.plain_table import Column
-from mlflow_ext.registry.twins.bounds import KnownValues, largest
+from mlflow_ext.registry.twins.bounds import LARGEST, KnownValues
 
 MATRIX = "rows"
 """Name of the input of a twin that takes all columns at once."""
@@ -46,7 +46,6 @@ class TwinSession:
         self._outputs = [one.name for one in self._session.get_outputs()]
         self._columns = list(columns)
         self._known = known
-        self._largest = largest(columns)
         self._rounded = [number for number, (_, kind) in enumerate(columns) if kind is DataType.float]
 
     @property
@@ -81,7 +80,7 @@ class TwinSession:
     def _feed(self, rows: Any) -> dict[str, NDArray[Any]]:
         if not self._by_column:
             matrix = np.array(rows, dtype=np.float64)
-            if (np.abs(matrix) > self._largest).any():
+            if (np.abs(matrix) > LARGEST).any():
                 raise NotForTwinError
             # MLflow makes single precision of them
             if self._rounded:
@@ -90,19 +89,16 @@ class TwinSession:
         values = list(rows.T) if isinstance(rows, np.ndarray) else list(zip(*rows, strict=True))
         if any(not known.issuperset(values[position]) for position, known in self._known.items()):
             raise NotForTwinError
-        return {
-            name: self._column(kind, value, largest_)
-            for (name, kind), value, largest_ in zip(self._columns, values, self._largest, strict=True)
-        }
+        return {name: self._column(kind, value) for (name, kind), value in zip(self._columns, values, strict=True)}
 
-    def _column(self, kind: DataType, values: Sequence[Any], largest_: float) -> NDArray[Any]:
+    def _column(self, kind: DataType, values: Sequence[Any]) -> NDArray[Any]:
         if kind is DataType.string:
             # ONNX Runtime reads texts up to the first zero
             if any("\0" in one for one in values):
                 raise NotForTwinError
             return np.array(values, dtype=object).reshape(-1, 1)
         column = np.array(values, dtype=np.float64).reshape(-1, 1)
-        if (np.abs(column) > largest_).any():
+        if (np.abs(column) > LARGEST).any():
             raise NotForTwinError
         if kind is DataType.float:
             column = column.astype(np.float32)

@@ -103,13 +103,16 @@ def fitted() -> Iterator[tuple[str, Fitted]]:
     yield "extra value", of(ExtraTreesRegressor(10, random_state=0), numbers, value, "kernel")
     yield "columns", of(make_pipeline(encoded, LogisticRegression()), frame, words, "kernel")
     yield "strict columns", of(make_pipeline(strict, Ridge()), frame[["kind", "place", "b"]], value, "kernel")
-    yield "boosting", of(HistGradientBoostingClassifier(max_iter=5), all_numbers, words, "python")
-    yield "boosted value", of(GradientBoostingRegressor(n_estimators=5), numbers, value, "python")
+    yield "boosting", of(HistGradientBoostingClassifier(max_iter=5, random_state=0), all_numbers, words, "python")
+    yield "boosted value", of(GradientBoostingRegressor(n_estimators=5, random_state=0), numbers, value, "python")
     yield "bayes", of(GaussianNB(), numbers, yes, "python")
     single = ModelSignature(Schema([ColSpec(DataType.float, "a"), ColSpec(DataType.double, "b")]))
     yield "single precision", Fitted(LogisticRegression().fit(numbers, yes), numbers, single, "python")
     maybe = ModelSignature(Schema([ColSpec(DataType.double, "a"), ColSpec(DataType.double, "b", required=False)]))
-    yield "optional", Fitted(HistGradientBoostingClassifier(max_iter=5).fit(numbers, yes), numbers, maybe, None)
+    yield (
+        "optional",
+        Fitted(HistGradientBoostingClassifier(max_iter=5, random_state=0).fit(numbers, yes), numbers, maybe, None),
+    )
     yield "probabilities", of(LogisticRegression(), numbers, yes, None, predict="predict_proba")
     unnamed = ModelSignature(Schema([ColSpec("double"), ColSpec("double")]))
     yield "unnamed", Fitted(LogisticRegression().fit(numbers.to_numpy(), yes), numbers, unnamed, None)

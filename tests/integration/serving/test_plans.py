@@ -153,6 +153,16 @@ def test_a_missing_value_goes_to_mlflow(pair: Pair) -> None:
     assert pair.compare("boosted-value", body) == 400
 
 
+@pytest.mark.parametrize("value", [3e38, 1e39, -1e39])
+def test_values_that_trees_refuse(pair: Pair, value: float) -> None:
+    """Numbers that single precision does not hold are refused as MLflow refuses them; smaller ones are answered."""
+    row = MODELS["forest"].frame.iloc[0].astype(object).to_list()
+    names = [spec.name for spec in MODELS["forest"].signature.inputs]
+    row[0] = value
+    body = json.dumps({"dataframe_split": {"columns": names, "data": [row]}}).encode()
+    assert pair.compare("forest", body) == (200 if abs(value) < 3.4e38 else 400)
+
+
 def test_answers_say_who_gave_them(pair: Pair) -> None:
     """An answer by the short way has the headers of every answer, and a client's own request id."""
     body = b'{"dataframe_split": {"columns": ["a", "b"], "data": [[0.5, 1.0]]}}'

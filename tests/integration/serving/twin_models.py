@@ -61,20 +61,29 @@ def twin_models() -> Iterator[tuple[str, Fitted]]:
     yield "boosting", of(GradientBoostingClassifier(**few), all_numbers, words)
     yield "boosting two", of(GradientBoostingClassifier(**few), numbers, yes)
     yield "boosting value", of(GradientBoostingRegressor(**few), numbers, value)
-    yield "histograms", of(HistGradientBoostingClassifier(max_iter=12), all_numbers, words)
-    yield "histograms two", of(HistGradientBoostingClassifier(max_iter=12), numbers, yes == 1)
-    yield "histograms value", of(HistGradientBoostingRegressor(max_iter=12), all_numbers, value)
+    yield "histograms", of(HistGradientBoostingClassifier(max_iter=12, random_state=0), all_numbers, words)
+    yield "histograms two", of(HistGradientBoostingClassifier(max_iter=12, random_state=0), numbers, yes == 1)
+    yield "histograms value", of(HistGradientBoostingRegressor(max_iter=12, random_state=0), all_numbers, value)
     counts = np.maximum(0, value.round())
-    yield "histograms counts", of(HistGradientBoostingRegressor(loss="poisson", max_iter=12), numbers, counts)
+    yield (
+        "histograms counts",
+        of(HistGradientBoostingRegressor(loss="poisson", max_iter=12, random_state=0), numbers, counts),
+    )
     yield "columns boosting", of(make_pipeline(encoded(), GradientBoostingClassifier(**few)), frame, words)
     yield "columns value", of(make_pipeline(encoded(), GradientBoostingRegressor(**few)), frame, value)
-    yield "columns histograms", of(make_pipeline(ordinal, HistGradientBoostingClassifier(max_iter=12)), frame, words)
-    yield "columns tree", of(make_pipeline(strict, DecisionTreeRegressor()), frame[["kind", "place", "b"]], value)
-    yield "tree", of(DecisionTreeClassifier(), numbers, words)
+    yield (
+        "columns histograms",
+        of(make_pipeline(ordinal, HistGradientBoostingClassifier(max_iter=12, random_state=0)), frame, words),
+    )
+    yield (
+        "columns tree",
+        of(make_pipeline(strict, DecisionTreeRegressor(random_state=0)), frame[["kind", "place", "b"]], value),
+    )
+    yield "tree", of(DecisionTreeClassifier(random_state=0), numbers, words)
     yield "bagging", of(BaggingRegressor(n_estimators=5, random_state=0), numbers, value)
     yield "bayes", of(GaussianNB(), numbers, yes)
     yield "kernel machine", of(make_pipeline(StandardScaler(), SVC()), numbers, words)
-    network = MLPRegressor(hidden_layer_sizes=(8,), max_iter=1_500, tol=1e-2)
+    network = MLPRegressor(hidden_layer_sizes=(8,), max_iter=1_500, tol=1e-2, random_state=0)
     yield "network value", of(make_pipeline(StandardScaler(), network), numbers, value)
     yield "calibrated", of(CalibratedClassifierCV(LinearSVC()), numbers, words)
 

@@ -59,20 +59,26 @@ def columns() -> ColumnTransformer:
 
 MODELS = {
     "logistic": (LogisticRegression(), NUMBERS),
-    "tree": (DecisionTreeClassifier(), NUMBERS),
-    "forest": (RandomForestClassifier(3), NUMBERS),
-    "boosting": (GradientBoostingClassifier(n_estimators=3), NUMBERS),
-    "histogram boosting": (HistGradientBoostingClassifier(max_iter=3), NUMBERS),
+    "tree": (DecisionTreeClassifier(random_state=0), NUMBERS),
+    "forest": (RandomForestClassifier(3, random_state=0), NUMBERS),
+    "boosting": (GradientBoostingClassifier(n_estimators=3, random_state=0), NUMBERS),
+    "histogram boosting": (HistGradientBoostingClassifier(max_iter=3, random_state=0), NUMBERS),
     "neighbours": (KNeighborsClassifier(), NUMBERS),
     "neighbours of another metric": (KNeighborsClassifier(metric="manhattan", algorithm="ball_tree"), NUMBERS),
-    "network": (MLPClassifier(max_iter=3), NUMBERS),
+    "network": (MLPClassifier(max_iter=3, random_state=0), NUMBERS),
     "calibrated": (CalibratedClassifierCV(LogisticRegression()), NUMBERS),
     "columns": (make_pipeline(columns(), LogisticRegression()), FRAME),
-    "columns and forest": (make_pipeline(columns(), RandomForestClassifier(3)), FRAME),
+    "columns and forest": (make_pipeline(columns(), RandomForestClassifier(3, random_state=0)), FRAME),
     "selection": (make_pipeline(SelectKBest(k=2), LogisticRegression()), NUMBERS),
-    "search": (GridSearchCV(RandomForestClassifier(3), {"max_depth": [1, 2]}, scoring="roc_auc"), NUMBERS),
-    "stack": (StackingClassifier([("a", DecisionTreeClassifier()), ("b", LogisticRegression())]), NUMBERS),
-    "vote": (VotingClassifier([("a", DecisionTreeClassifier()), ("b", LogisticRegression())]), NUMBERS),
+    "search": (
+        GridSearchCV(RandomForestClassifier(3, random_state=0), {"max_depth": [1, 2]}, scoring="roc_auc"),
+        NUMBERS,
+    ),
+    "stack": (
+        StackingClassifier([("a", DecisionTreeClassifier(random_state=0)), ("b", LogisticRegression())]),
+        NUMBERS,
+    ),
+    "vote": (VotingClassifier([("a", DecisionTreeClassifier(random_state=0)), ("b", LogisticRegression())]), NUMBERS),
 }
 
 

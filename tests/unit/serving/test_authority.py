@@ -50,6 +50,8 @@ def reason(found: Caller | Refusal) -> str | None:
         (b"bearer   " + TEXT.encode() + b" ", None),
         (b"BEARER " + TEXT.encode(), None),
     ],
+    # tokens are made anew for each run
+    ids=[str(number) for number in range(19)],
 )
 def test_only_the_whole_token_is_good(header: bytes | None, why: str | None) -> None:
     """Anything but `Bearer` and exactly one known token is refused; the scheme's case is free (RFC 9110)."""
