@@ -23,12 +23,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drift.rows import merged, typed_rows
-from drift.segment_files import remove_segment, write_segment
+from drift.segment_files import write_segment
 from mlflow_ext.domain.segments import Segment
 from mlflow_ext.errors import AlreadyRunningError, ConflictError, InvalidInputError
 from mlflow_ext.registry.scoring_protocol import ModelColumns
 from mlflow_ext.spool import MAGIC, PredictionRecord, is_finished, read_spool, spool_files
+from mlflow_ext.store.request_filter import filter_of
 from mlflow_ext.store.segment_files import read_segment
+from mlflow_ext.store.segment_storage import remove
 from mlflow_ext.store.segments import Segments
 
 _log = logging.getLogger(__name__)
@@ -74,7 +76,7 @@ class Compactor:
         for path in spool_files(self.spool_dir):
             self._take_in(path)
         for uri in self.index.replaced(REPLACED_STAYS_S):
-            remove_segment(uri)
+            remove(uri)
             self.index.forget(uri)
         return self.counts["rows"] - before
 
@@ -101,15 +103,15 @@ class Compactor:
         for record in records:
             hour = record.at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
             groups[record.workspace, record.model, record.version, hour].append(record)
-        added: list[Segment] = []
+        added: dict[Segment, bytes] = {}
         replaced: list[Segment] = []
         refused: list[tuple[PredictionRecord, str]] = []
         for group, mine in groups.items():
             tables, others = typed_rows(mine, self.columns_of(group[1], group[2]))
             refused += others
             if tables:
-                one, absorbed = self._write(group, tables, f"{path.stem}-{seen:012d}")
-                added.append(one)
+                one, requests, absorbed = self._write(group, tables, f"{path.stem}-{seen:012d}")
+                added[one] = requests
                 replaced += absorbed
         if refused:
             self._quarantine(f"{path.stem}-{seen:012d}", refused)
@@ -123,8 +125,12 @@ class Compactor:
         _log.info("spool.compacted file=%s records=%d rows=%d refused=%d", path.name, len(records), rows, len(refused))
         return True
 
-    def _write(self, group: _Group, tables: Sequence[pa.Table], name: str) -> tuple[Segment, list[Segment]]:
-        """Write one segment, taking small ones of the same hour into it, so that an hour stays a few files."""
+    def _write(self, group: _Group, tables: Sequence[pa.Table], name: str) -> tuple[Segment, bytes, list[Segment]]:
+        """Write one segment, taking small ones of the same hour into it, so that an hour stays a few files.
+
+        Returns:
+            The segment, the filter of its request ids, and the segments it took in.
+        """
         workspace, model, version, hour = group
         absorbed: list[Segment] = []
         parts = list(tables)
@@ -150,7 +156,7 @@ class Compactor:
             last_at=ends["max"].as_py(),
             workspace=workspace,
         )
-        return segment, absorbed
+        return segment, filter_of(table.column("request_id").to_pylist()), absorbed
 
     def _remove(self, path: Path) -> None:
         """Remove a finished spool file; a torn record at its end, never acknowledged, is kept aside."""

@@ -49,6 +49,12 @@ class Policies:
         self.settings = settings
         return changed
 
+    @property
+    def retires(self) -> bool:
+        """Whether any model's predictions are to be removed some day."""
+        logs = [one.prediction_log for one in (self.settings.defaults, *self.settings.models.values())]
+        return any(log.keep_s is not None or log.keep_bytes is not None for log in logs)
+
     def monitors(self, served: list[str]) -> list[Monitor]:
         """Name what is watched: models with a schedule of their own, and by the defaults every served model."""
         names = set(self.settings.models)

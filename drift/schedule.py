@@ -79,7 +79,7 @@ class Scheduler:
         entered = self._schedules.tick()
         if entered:
             _log.info("schedule.due checks=%d", entered)
-        if spool_files(self._parts.settings.spool_dir):
+        if spool_files(self._parts.settings.spool_dir) or self._policies.retires:
             self._compactor.ensure()
         if self._checks.any_open():
             self._checker.ensure()

@@ -1,27 +1,23 @@
-"""Segments as Parquet files, on local disk or any fsspec file system: written whole or not at all, read by window.
+"""Segments as Parquet files: written whole or not at all, read by window.
 
-Which files there are is the index's business (`mlflow_ext/store/segments.py`); how one file is read says
-`mlflow_ext/store/segment_files.py`.
+Which files there are is the index's business (`mlflow_ext/store/segments.py`), where they are that of
+`mlflow_ext/store/segment_storage.py`; how one file is read says `mlflow_ext/store/segment_files.py`.
 """
 
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
-import fsspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
 
 from drift.rows import AT, merged
 from mlflow_ext.domain.drift import Window
 from mlflow_ext.errors import UnavailableError
 from mlflow_ext.store.segment_files import INPUT, META, OUTPUT, part, read_segment
+from mlflow_ext.store.segment_storage import write_whole
 from mlflow_ext.store.segments import Segments
 
 
@@ -56,31 +52,8 @@ def write_segment(uri: str, table: pa.Table) -> int:
     buffer = BytesIO()
     pq.write_table(table, buffer, compression="zstd", row_group_size=65_536)
     content = buffer.getvalue()
-    try:
-        system, path = fsspec.core.url_to_fs(uri)
-        if isinstance(system, LocalFileSystem):
-            _write_locally(Path(path), content)
-        else:
-            # object stores show an object only when it is complete
-            system.pipe_file(path, content)
-    except OSError as exc:
-        raise UnavailableError(f"segment {uri} cannot be written: {exc}") from exc
+    write_whole(uri, content)
     return len(content)
-
-
-def remove_segment(uri: str) -> None:
-    """Remove a file; nothing happens when it is gone.
-
-    Raises:
-        UnavailableError: It cannot be removed.
-    """
-    try:
-        system, path = fsspec.core.url_to_fs(uri)
-        system.rm_file(path)
-    except FileNotFoundError:
-        return
-    except OSError as exc:
-        raise UnavailableError(f"segment {uri} cannot be removed: {exc}") from exc
 
 
 def read_window(index: Segments, model: str, version: int | None, window: Window) -> WindowRows:
@@ -109,13 +82,3 @@ def _window_rows(tables: Sequence[pa.Table], window: Window) -> WindowRows:
     since, until = pa.scalar(window.since, AT), pa.scalar(window.until, AT)
     table = table.filter(pc.and_(pc.greater_equal(at, since), pc.less(at, until))).sort_by("at")
     return WindowRows(*(part(table, role) for role in (META, INPUT, OUTPUT)))
-
-
-def _write_locally(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -22,6 +22,7 @@ from drift.delivery import deliver_next
 from drift.job import Sources
 from drift.policies import Policies
 from drift.reference import References
+from drift.retention import EVERY_S, retire
 from drift.retraining import Executor
 from mlflow_ext.bootstrap import Services, services
 from mlflow_ext.domain.actors import DRIFT_SCHEDULER, act_as
@@ -144,10 +145,15 @@ def main(role: str, owner: str) -> None:
 
 
 def _compact_for_ever(parts: Services) -> None:
+    policies = Policies(parts.settings)
     while True:
         try:
             with compactor(parts) as one:
+                retired_at = float("-inf")
                 while True:
+                    if time.monotonic() - retired_at >= EVERY_S:
+                        _patiently(lambda: retire(one.index, policies.of))
+                        retired_at = time.monotonic()
                     _patiently(one.run_once)
                     time.sleep(POLL_S)
         except AlreadyRunningError:

@@ -18,6 +18,7 @@ COMMANDS = {
     "drift": "drift.command:drift",
     "explain": "mlflow_ext.commands.explain:explain",
     "gates": "mlflow_ext.commands.gates:gates",
+    "log": "drift.log_command:log",
     "policy": "mlflow_ext.commands.policy:policy",
     "promote": "mlflow_ext.commands.promote:promote",
     "promotions": "mlflow_ext.commands.promotions:promotions",

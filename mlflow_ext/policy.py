@@ -145,15 +145,30 @@ class ServingPolicy(Section):
 
 
 class PredictionLogPolicy(Section):
-    """How much of what a model answers is logged.
+    """How much of what a model answers is logged, and how long it is kept.
 
     Attributes:
         mode: `durable`: every prediction, before its answer is sent; `sampled`: a share of them, in the same way.
         share: Share of the requests that `sampled` keeps, chosen by a hash of the request id; above 0, at most 1.
+        keep_s: Seconds after which logged predictions are removed; `None` keeps them.
+        keep_bytes: Most bytes of segments of the model; the oldest are removed beyond it. `None` sets no bound.
+        feedback_wait_s: Seconds in which feedback may still come: so long predictions stay, whatever `keep_bytes` says.
     """
 
     mode: Literal["durable", "sampled"] = "durable"
     share: float = Field(default=0.1, gt=0, le=1)
+    keep_s: float | None = Field(default=None, gt=0)
+    keep_bytes: int | None = Field(default=None, ge=1)
+    feedback_wait_s: float = Field(default=7 * 86_400.0, ge=0, le=10 * 365 * 86_400)
+
+    @model_validator(mode="after")
+    def _kept_until_feedback(self) -> "PredictionLogPolicy":
+        if self.keep_s is not None and self.keep_s < self.feedback_wait_s:
+            raise ValueError(
+                f"keep_s ({self.keep_s:g}) must not be shorter than feedback_wait_s ({self.feedback_wait_s:g}): "
+                "feedback would find no predictions"
+            )
+        return self
 
     @property
     def kept(self) -> float:

@@ -1,16 +1,17 @@
 """How a segment's Parquet file is read: its columns know whether they are ours, an input or an output.
 
-Writing segments, and reading them by window, is in `drift/`; which files there are says `segments.py`.
+Writing segments, and reading them by window, is in `drift/`; which files there are says `segments.py`, where they are
+`segment_storage.py`.
 """
 
 from typing import Any
 
-import fsspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlflow_ext.errors import UnavailableError
+from mlflow_ext.store.segment_storage import located
 
 ROLE, NAME = b"mlflow_ext.role", b"mlflow_ext.name"
 META, INPUT, OUTPUT = b"meta", b"input", b"output"
@@ -24,8 +25,8 @@ def read_segment(uri: str) -> pa.Table:
         UnavailableError: It cannot be read.
     """
     try:
-        system, path = fsspec.core.url_to_fs(uri)
-        with system.open(path, "rb") as file:
+        system, path = located(uri)
+        with system.open_input_file(path) as file:
             return pq.read_table(file)
     except FileNotFoundError:
         raise

@@ -1,17 +1,20 @@
 """The index of segments, and how far each spool file has been read. The files: `drift/segment_files.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, delete, func, insert, select, text, update
+from sqlalchemy import Engine, RowMapping, delete, func, insert, select, text, union_all, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from mlflow_ext.domain.drift import OPEN_CHECKS
+from mlflow_ext.domain.retraining import RetrainingState
 from mlflow_ext.domain.segments import Segment
 from mlflow_ext.errors import ConflictError
 from mlflow_ext.store.engine import translated
-from mlflow_ext.store.tables import segment, spool_offset
+from mlflow_ext.store.request_filter import may_hold
+from mlflow_ext.store.tables import drift_check, retraining, segment, spool_offset
 
 _FIELDS = [segment.c[name] for name in Segment.__slots__]
 
@@ -30,7 +33,7 @@ class Segments:
             return connection.execute(chosen).scalar() or 0
 
     def commit(
-        self, spool: str, *, seen: int, offset: int, added: Sequence[Segment], replaced: Sequence[Segment]
+        self, spool: str, *, seen: int, offset: int, added: Mapping[Segment, bytes], replaced: Sequence[Segment]
     ) -> None:
         """Index new files and move the spool's offset, in one transaction: rows are in segments exactly once.
 
@@ -38,7 +41,7 @@ class Segments:
             spool: Name of the spool file.
             seen: Offset that the rows were read from.
             offset: Offset after them.
-            added: The new segments.
+            added: The new segments, each with the filter of its request ids.
             replaced: Segments whose rows are in the new ones; readers stop seeing them now.
 
         Raises:
@@ -66,7 +69,8 @@ class Segments:
                 if gone != len(uris):
                     raise ConflictError(f"segments of spool file {spool} were merged by another compactor")
             if added:
-                connection.execute(insert(segment), [asdict(one) for one in added])
+                rows = [{**asdict(one), "request_filter": requests} for one, requests in added.items()]
+                connection.execute(insert(segment), rows)
 
     def drop_spool(self, spool: str) -> None:
         """Forget the offset of a spool file that has been removed."""
@@ -97,6 +101,49 @@ class Segments:
             .order_by(segment.c.last_at.desc(), segment.c.uri)
             .limit(limit)
         )
+
+    def holding(self, request_id: str, model: str | None = None) -> list[Segment]:
+        """Give the segments that may hold a request, newest first: all that do, and one of a hundred that do not."""
+        chosen = (
+            select(*_FIELDS)
+            .where(segment.c.replaced_at.is_(None), may_hold(segment.c.request_filter, request_id))
+            .order_by(segment.c.last_at.desc(), segment.c.uri)
+        )
+        return self._read(chosen if model is None else chosen.where(segment.c.model == model))
+
+    def stored(self) -> dict[str, list[Segment]]:
+        """Give every model's segments, those with the oldest last row first."""
+        found: dict[str, list[Segment]] = {}
+        every = select(*_FIELDS).where(segment.c.replaced_at.is_(None)).order_by(segment.c.last_at, segment.c.uri)
+        for one in self._read(every):
+            found.setdefault(one.model, []).append(one)
+        return found
+
+    def now(self) -> datetime:
+        """Give the database's time."""
+        with translated(), self._engine.connect() as connection:
+            found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+            return found
+
+    def needed_since(self) -> dict[str, datetime]:
+        """Give, by model, where the oldest window begins that a check or retraining still works on."""
+        checks = select(drift_check.c.model, drift_check.c.since).where(drift_check.c.state.in_(sorted(OPEN_CHECKS)))
+        others = select(retraining.c.model, retraining.c.since).where(
+            retraining.c.state.in_((RetrainingState.DUE, RetrainingState.RUNNING)), retraining.c.since.is_not(None)
+        )
+        windows = union_all(checks, others).subquery()
+        chosen = select(windows.c.model, func.min(windows.c.since)).group_by(windows.c.model)
+        with translated(), self._engine.connect() as connection:
+            return dict(connection.execute(chosen).tuples().all())
+
+    def retire(self, uris: Collection[str]) -> None:
+        """Take segments out of the index's sight; their files go a little later, as those of merged ones."""
+        with translated(), self._engine.begin() as connection:
+            connection.execute(
+                update(segment)
+                .where(segment.c.uri.in_(uris), segment.c.replaced_at.is_(None))
+                .values(replaced_at=func.clock_timestamp())
+            )
 
     def of_hour(self, model: str, version: int, hour: datetime, workspace: str = "default") -> list[Segment]:
         """Give the segments of one hour, smallest first."""

@@ -202,7 +202,9 @@ segment = Table(
     _at("first_at", nullable=False),
     _at("last_at", nullable=False),
     _at("created_at", now=True),
-    # merged into a bigger one; the file goes a little later, so that whoever reads it can finish
+    # says which requests it may hold; see request_filter.py
+    Column("request_filter", LargeBinary),
+    # merged into a bigger one, or too old; the file goes a little later, so that whoever reads it can finish
     _at("replaced_at"),
     Index(None, "model", "last_at"),
 )

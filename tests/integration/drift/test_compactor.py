@@ -1,12 +1,6 @@
 """From spool to segments: every acknowledged prediction exactly once, whatever is killed and whatever arrives."""
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -22,32 +16,10 @@ from mlflow_ext.errors import AlreadyRunningError, ConflictError, UnavailableErr
 from mlflow_ext.registry.scoring_protocol import ModelColumns
 from mlflow_ext.spool import PredictionRecord, SpoolWriter, spool_files
 from mlflow_ext.store.segments import Segments
-from tests.integration.drift.conftest import HOUR, SINCE
+from tests.integration.drift.killed import kill_while_compacting
+from tests.integration.drift.spooled import HOUR, SINCE, compactor_in, fill
 
 DAY = Window(SINCE - timedelta(days=1), SINCE + timedelta(days=1))
-
-COMPACT_FOR_EVER = """
-import os, sys, time
-from pathlib import Path
-from drift.compactor import Compactor
-from mlflow_ext.registry.scoring_protocol import ModelColumns
-from mlflow_ext.store.engine import make_engine
-from mlflow_ext.store.segments import Segments
-url, directory = sys.argv[1], Path(sys.argv[2])
-print("ready", flush=True)
-# the imports cost seconds, so each compactor is a copy of this process
-for _ in sys.stdin:
-    pid = os.fork()
-    if pid:
-        print(pid, flush=True)
-        os.waitpid(pid, 0)
-        continue
-    compactor = Compactor(Segments(make_engine(url)), directory / "spool", str(directory / "segments"),
-                          directory / "quarantine", lambda model, version: ModelColumns())
-    while True:
-        compactor.run_once()
-        time.sleep(0.001)
-"""
 
 
 def record(
@@ -70,21 +42,7 @@ def record(
 @pytest.fixture
 def compactor(engine: Engine, tmp_path: Path) -> Compactor:
     """A compactor of a directory, for models without signature."""
-    return Compactor(
-        index=Segments(engine),
-        spool_dir=tmp_path / "spool",
-        root=str(tmp_path / "segments"),
-        quarantine_dir=tmp_path / "quarantine",
-        columns_of=lambda _model, _version: ModelColumns(),
-    )
-
-
-def fill(compactor: Compactor, *records: PredictionRecord) -> None:
-    """Write records to a spool file of their own."""
-    writer = SpoolWriter(compactor.spool_dir)
-    for one in records:
-        writer.append(one)
-    writer.close()
+    return compactor_in(tmp_path, engine)
 
 
 def test_rows_arrive_typed_by_model_version_and_hour(compactor: Compactor, tmp_path: Path) -> None:
@@ -185,9 +143,9 @@ def test_a_second_compactor_of_a_directory_is_refused(tmp_path: Path) -> None:
 
 def test_an_offset_that_moved_meanwhile_is_not_committed(compactor: Compactor) -> None:
     """Whoever read the same records second writes nothing."""
-    compactor.index.commit("s", seen=0, offset=10, added=[], replaced=[])
+    compactor.index.commit("s", seen=0, offset=10, added={}, replaced=[])
     with pytest.raises(ConflictError):
-        compactor.index.commit("s", seen=0, offset=20, added=[], replaced=[])
+        compactor.index.commit("s", seen=0, offset=20, added={}, replaced=[])
     assert compactor.index.offset("s") == 10
 
 
@@ -199,38 +157,17 @@ def test_segments_may_live_in_any_fsspec_file_system(compactor: Compactor) -> No
     assert len(read_window(compactor.index, "m", 1, DAY)) == 2
 
 
-def test_kill_9_at_any_point_loses_and_doubles_nothing(engine: Engine, database_url: str, tmp_path: Path) -> None:
-    """A compactor killed 20 times while a writer appends: every acknowledged row is there exactly once."""
-    generator = random.Random(7)  # noqa: S311  (when to kill is no secret)
-    writer = SpoolWriter(tmp_path / "spool", max_file_bytes=20_000)
-    acknowledged = 0
-    with subprocess.Popen(
-        [sys.executable, "-c", COMPACT_FOR_EVER, database_url, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-    ) as source:
-        assert source.stdin is not None
-        assert source.stdout is not None
-        source.stdout.readline()
-        for _ in range(20):
-            source.stdin.write(b"another\n")
-            pid = int(source.stdout.readline())
-            end = time.monotonic() + generator.uniform(0.05, 0.5)
-            while time.monotonic() < end:
-                writer.append(record(acknowledged))
-                acknowledged += 1
-                time.sleep(0.001)
-            os.kill(pid, signal.SIGKILL)
-        source.stdin.close()
-    writer.close()
-    index = Segments(engine)
-    Compactor(
-        index, tmp_path / "spool", str(tmp_path / "segments"), tmp_path / "quarantine", lambda *_: ModelColumns()
-    ).run_once()
+@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.slow)])
+def test_kill_9_at_any_point_loses_and_doubles_nothing(
+    kills: int, engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    """A compactor killed again and again while a writer appends: every acknowledged row is there exactly once."""
+    acknowledged = kill_while_compacting(kills, database_url, tmp_path, str(tmp_path / "segments"))
+    compactor_in(tmp_path, engine).run_once()
     assert spool_files(tmp_path / "spool") == []
+    index = Segments(engine)
     found = Counter(read_window(index, "m", 1, DAY).meta["request_id"])
-    assert acknowledged > 200
+    assert acknowledged > 50
     assert found == Counter(f"r{number}" for number in range(acknowledged))
     indexed = {one.uri for one in index.find("m", 1, DAY.since, DAY.until)}
     assert sum(pq.read_metadata(uri).num_rows for uri in indexed) == acknowledged
