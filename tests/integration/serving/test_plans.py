@@ -156,10 +156,9 @@ def test_a_missing_value_goes_to_mlflow(pair: Pair) -> None:
 @pytest.mark.parametrize("value", [3e38, 1e39, -1e39])
 def test_values_that_trees_refuse(pair: Pair, value: float) -> None:
     """Numbers that single precision does not hold are refused as MLflow refuses them; smaller ones are answered."""
-    row = MODELS["forest"].frame.iloc[0].astype(object).to_list()
-    names = [spec.name for spec in MODELS["forest"].signature.inputs]
-    row[0] = value
-    body = json.dumps({"dataframe_split": {"columns": names, "data": [row]}}).encode()
+    table = MODELS["forest"].frame.head(1).to_dict(orient="split", index=False)
+    table["data"][0][0] = value
+    body = json.dumps({"dataframe_split": table}).encode()
     assert pair.compare("forest", body) == (200 if abs(value) < 3.4e38 else 400)
 
 
