@@ -1,10 +1,15 @@
-"""`python -m benchmarks [flips|serving|prediction-log] [options]`: one benchmark, or all with their usual options."""
+"""`python -m benchmarks [NAME] [options]`: one benchmark of those below, or all with their usual options."""
 
 import sys
 
-from benchmarks import flip_latency, prediction_log, serving
+from benchmarks import flip_latency, prediction_log, quantised_twins, serving
 
-BENCHMARKS = {"flips": flip_latency.main, "serving": serving.main, "prediction-log": prediction_log.main}
+BENCHMARKS = {
+    "flips": flip_latency.main,
+    "serving": serving.main,
+    "prediction-log": prediction_log.main,
+    "quantised": quantised_twins.main,
+}
 
 if len(sys.argv) > 1:
     if sys.argv[1] not in BENCHMARKS:

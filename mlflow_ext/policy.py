@@ -136,12 +136,17 @@ class ServingPolicy(Section):
             kernel, or else an ONNX twin that is faster), `python` (nothing), `onnx` (a twin, or else as `auto`).
         onnx_tolerance: By how much a regressor's answers by the twin may differ from the model's: relative to answers
             above 1, else absolute. Labels never differ.
+        quantise: `int8`: a twin with 8-bit matrix products answers instead of the twin, where it passes its own gate.
+        quantise_loss: By how much it may be worse on the evaluation rows: accuracy and macro recall of labels, R² of
+            numbers; absolute.
     """
 
     keep_previous_s: float = Field(default=600.0, ge=0)
     trust: Literal["types", "code"] = "types"
     engine: Literal["auto", "python", "onnx"] = "auto"
     onnx_tolerance: float = Field(default=1e-9, ge=0, le=1e-2)
+    quantise: Literal["none", "int8"] = "none"
+    quantise_loss: float = Field(default=0.005, ge=0, le=0.2)
 
 
 class PredictionLogPolicy(Section):

@@ -25,6 +25,7 @@ from serving.codecs import mlflow_protocol
 from serving.onnx_engine import OfferedTwin
 from serving.plan import compile_plan
 from serving.pool import LoadedVersion
+from serving.quantised_twin import OfferedQuantisedTwin
 from serving.rehearsal import ModelLoadError
 from serving.twins import Twins
 
@@ -163,7 +164,10 @@ class Loader:
         if policy.engine != "python":
             key = version.model, version.version
             find = partial(self._twins.find, *key, policy.onnx_tolerance, pinned=pinned is not None)
-            twin = OfferedTwin(find, policy.onnx_tolerance, wanted=policy.engine == "onnx")
+            small = partial(self._twins.find_quantised, *key, policy.quantise_loss, pinned=pinned is not None)
+            quantised = OfferedQuantisedTwin(small) if policy.quantise == "int8" else None
+            wanted = policy.engine == "onnx"
+            twin = OfferedTwin(find, policy.onnx_tolerance, wanted=wanted, quantised=quantised)
         answer = partial(mlflow_protocol.accepted, loaded)
         plan = compile_plan(opened.model, input_schema, answer, kernels=policy.engine != "python", twin=twin)
         # what a load leaves lives long: Python's collector need not stop all requests to look at it again and again

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mlflow_ext.domain.twins import TwinNotMadeError, TwinRefusedError
 from mlflow_ext.registry.plain_table import Column
 from serving.kernels import Kernel, NotInTrainingError, Rows
+from serving.quantised_twin import OfferedQuantisedTwin
 
 _TRIES = 5
 _FASTER = 0.8
@@ -23,20 +24,49 @@ _FASTER = 0.8
 class OfferedTwin:
     """A version's twin, if it is worth having; remembers why it is not."""
 
-    def __init__(self, find: Callable[[], bytes], tolerance: float, *, wanted: bool = False) -> None:
+    def __init__(
+        self,
+        find: Callable[[], bytes],
+        tolerance: float,
+        *,
+        wanted: bool = False,
+        quantised: OfferedQuantisedTwin | None = None,
+    ) -> None:
         """Take where it comes from.
 
         Args:
             find: Gives the ONNX graph, or raises `TwinRefusedError`.
             tolerance: By how much a regressor's answers may differ (`serving.onnx_tolerance`).
             wanted: Policy asks for it by name: it goes before kernels, and need not be faster than the original.
+            quantised: The quantised twin, where policy wants one before this.
         """
         self._find = find
         self.tolerance = tolerance
         self.wanted = wanted
-        self.refused: str | None = None
+        self._quantised = quantised
+        self._refused: str | None = None
         self.later = False
         """Whether it is refused only because it has to be made first."""
+
+    @property
+    def refused(self) -> str | None:
+        """Why it does not answer, or not quantised."""
+        quantised = self._quantised.refused if self._quantised is not None else None
+        said = [self._refused, None if quantised is None else f"quantised: {quantised}"]
+        return "; ".join(one for one in said if one) or None
+
+    def quantised(
+        self, model: Any, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]], original: Kernel
+    ) -> tuple[Kernel, list[tuple[Any, ...]]] | None:
+        """Give what computes with 8 bits, as `compiled` does; `None` where policy or the gate wants none."""
+        if self._quantised is None:
+            return None
+        try:
+            known = _known(model, columns)
+        except TwinRefusedError as exc:
+            self._quantised.refuse(str(exc))
+            return None
+        return self._quantised.compiled(columns, known, rows, original)
 
     def compiled(
         self, model: Any, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]], original: Kernel
@@ -77,9 +107,12 @@ class OfferedTwin:
             return None
         return compute, mine
 
-    def refuse(self, reason: str) -> None:
-        """Remember why it does not answer."""
-        self.refused = reason
+    def refuse(self, reason: str, *, quantised: bool = False) -> None:
+        """Remember why it does not answer, or not quantised."""
+        if quantised and self._quantised is not None:
+            self._quantised.refuse(reason)
+        else:
+            self._refused = reason
 
     def _agree(self, answers: NDArray[Any], wanted: NDArray[Any], *, labels: bool) -> None:
         if labels or wanted.dtype.kind != "f":

@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -21,6 +22,7 @@ from mlflow_ext.registry.trial_rows import trial_rows
 from serving.json_numbers import read_matrix
 from serving.kernels import Kernel, NotInTrainingError, Rows, compile_kernels
 from serving.onnx_engine import OfferedTwin, near, seconds
+from serving.quantised_twin import ENGINE as QUANTISED
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +49,8 @@ class Plan:
         columns: Names of the input columns, in the signature's order.
         compute: From rows to predictions, one a row.
         batches: Whether rows of several requests may be computed together without changing a bit of their answers.
-        engine: `kernel` (compiled), `onnx` (the twin) or `python` (the original model).
+        engine: `kernel` (compiled), `onnx` (the twin), `onnx-int8` (the quantised twin) or `python` (the
+            original model).
         inline: Whether it is cheap enough to be computed on the event loop.
         numeric: Whether all columns are of type double.
     """
@@ -133,15 +136,17 @@ def compile_plan(
                 continue
             plan = _plan(columns, compute, _may_batch(compute, mine), engine, _is_cheap(engine, compute, mine))
             tolerance = twin.tolerance if engine == "onnx" and twin is not None else 0.0
-            if _answers_as_mlflow(plan, mine, answer, tolerance):
+            # what a quantised twin may lose, its promotion's gate has judged
+            agree = _alike if engine == QUANTISED else partial(_equal, tolerance=tolerance)
+            if _answers_as_mlflow(plan, mine, answer, agree):
                 return plan
             reason = "another answer than MLflow"
         # the model's own code runs here, on rows of our making: whatever it raises, MLflow's way still works
         except Exception as exc:
             reason = str(exc)[:200]
         logger.info("event=plan_refused engine=%s reason=%r", engine, reason)
-        if engine == "onnx" and twin is not None:
-            twin.refuse(reason)
+        if twin is not None and engine in ("onnx", QUANTISED):
+            twin.refuse(reason, quantised=engine == QUANTISED)
     return None
 
 
@@ -156,6 +161,9 @@ def _engines(
     """Give what may compute, best first, each with the trial rows that it takes; nothing is made before it is asked."""
 
     def by_twin() -> Iterator[tuple[str, Kernel, list[tuple[Any, ...]]]]:
+        small = twin.quantised(model, columns, rows, ask) if twin is not None else None
+        if small is not None:
+            yield (QUANTISED, *small)
         found = twin.compiled(model, columns, rows, ask) if twin is not None else None
         if found is not None:
             yield ("onnx", *found)
@@ -173,7 +181,7 @@ def _engines(
 
 
 def _is_cheap(engine: str, compute: Kernel, rows: list[tuple[Any, ...]]) -> bool:
-    return engine == "kernel" or (engine == "onnx" and seconds(compute, rows[:64]) < INLINE_S)
+    return engine == "kernel" or (engine in ("onnx", QUANTISED) and seconds(compute, rows[:64]) < INLINE_S)
 
 
 def _plan(columns: list[Column], compute: Kernel, batches: bool, engine: str, inline: bool) -> Plan:
@@ -216,7 +224,9 @@ def _may_batch(compute: Kernel, rows: Rows) -> bool:
     return _same(compute(some), alone) and _same(compute(rows)[: len(some)], alone)
 
 
-def _answers_as_mlflow(plan: Plan, rows: Rows, answer: Callable[[bytes], bytes | None], tolerance: float) -> bool:
+def _answers_as_mlflow(
+    plan: Plan, rows: Rows, answer: Callable[[bytes], bytes | None], agree: Callable[[Any, Any], bool]
+) -> bool:
     for some in (rows[:1], rows[1:4], rows[:64]):
         data = {"columns": plan.columns, "data": some}
         records = [dict(zip(plan.columns, row, strict=True)) for row in some]
@@ -225,9 +235,15 @@ def _answers_as_mlflow(plan: Plan, rows: Rows, answer: Callable[[bytes], bytes |
             theirs = answer(body)
             read = plan.rows(body)
             ours = None if read is None else plan.predict(read)
-            if theirs is None or ours is None or not _equal(json.loads(theirs), json.loads(write(ours)), tolerance):
+            if theirs is None or ours is None or not agree(json.loads(theirs), json.loads(write(ours))):
                 return False
     return True
+
+
+def _alike(theirs: Any, ours: Any) -> bool:
+    """Tell whether answers are of the same form."""
+    kinds = [[type(one) for one in side["predictions"]] for side in (theirs, ours)]
+    return kinds[0] == kinds[1]
 
 
 def _equal(theirs: Any, ours: Any, tolerance: float) -> bool:

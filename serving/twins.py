@@ -12,7 +12,14 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from mlflow_ext.domain.twins import JudgedTwin, TwinFacts, TwinNotMadeError, TwinRefusedError
+from mlflow_ext.domain.twins import (
+    JudgedTwin,
+    QuantisedFacts,
+    TwinFacts,
+    TwinNotMadeError,
+    TwinRefusedError,
+    check_file,
+)
 from mlflow_ext.errors import MlflowExtError
 from mlflow_ext.registry.client import translated
 from mlflow_ext.registry.twins.apart import check_installed, make_apart
@@ -66,12 +73,34 @@ class Twins:
             raise TwinRefusedError(judged.refused)
         raise TwinNotMadeError
 
-    def _kept(self, facts: TwinFacts, run_id: str, artifact: str) -> bytes:
+    def find_quantised(self, model: str, version: int, bound: float, *, pinned: bool) -> bytes:
+        """Give a version's quantised twin, as an ONNX graph: only a promotion's gate lets one answer.
+
+        Args:
+            model: Registered model.
+            version: Version number.
+            bound: `serving.quantise_loss`.
+            pinned: Whether its files are those that passed the gates.
+
+        Raises:
+            TwinRefusedError: There is none; the message says why.
+        """
+        check_installed()
+        try:
+            judged = self.judged(model, version) if pinned else None
+            facts, run_id, artifact = _passed(judged, bound)
+            return self._kept(facts, run_id, artifact)
+        except TwinRefusedError:
+            raise
+        except MlflowExtError as exc:
+            raise TwinRefusedError(f"it cannot be fetched: {exc}") from exc
+
+    def _kept(self, facts: TwinFacts | QuantisedFacts, run_id: str, artifact: str) -> bytes:
         file = self.directory / FOLDER / f"{facts.sha256}.onnx"
         if file.is_file():
             content = file.read_bytes()
             try:
-                facts.check(content)
+                check_file(content, facts.sha256)
             except TwinRefusedError:
                 logger.warning("event=twin_copy_changed file=%r", file.name)
             else:
@@ -83,7 +112,7 @@ class Twins:
         Path(partial.name).replace(file)
         return content
 
-    def _fetched(self, facts: TwinFacts, run_id: str, artifact: str) -> bytes:
+    def _fetched(self, facts: TwinFacts | QuantisedFacts, run_id: str, artifact: str) -> bytes:
         with tempfile.TemporaryDirectory(prefix="mlflow-ext-twin-") as scratch, translated():
             listed = self.client.list_artifacts(run_id, artifact.rpartition("/")[0])
             size = next((one.file_size for one in listed if one.path == artifact), None)
@@ -91,5 +120,16 @@ class Twins:
             if size != facts.size_bytes:
                 raise TwinRefusedError("its file in the promotion's run is gone or was changed after it was compared")
             content = Path(self.client.download_artifacts(run_id, artifact, scratch)).read_bytes()
-        facts.check(content)
+        check_file(content, facts.sha256)
         return content
+
+
+def _passed(judged: JudgedTwin | None, bound: float) -> tuple[QuantisedFacts, str, str]:
+    if judged is None:
+        raise TwinRefusedError("no promotion has judged it")
+    if judged.quantised is None or not (judged.run_id and judged.quantised_artifact):
+        raise TwinRefusedError(judged.quantised_refused or "its promotion made none: promote it anew")
+    # policy may be stricter now
+    if reason := judged.quantised.refusal(bound):
+        raise TwinRefusedError(reason)
+    return judged.quantised, judged.run_id, judged.quantised_artifact

@@ -43,9 +43,56 @@ class TwinFacts:
         Raises:
             TwinRefusedError: It is not.
         """
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.sha256:
-            raise TwinRefusedError(f"its file was changed after it was compared (SHA-256 {found[:12]}…)")
+        check_file(content, self.sha256)
+
+
+def check_file(content: bytes, sha256: str) -> None:
+    """Make sure that a file is the one whose digest was kept.
+
+    Raises:
+        TwinRefusedError: It is not.
+    """
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise TwinRefusedError(f"its file was changed after it was compared (SHA-256 {found[:12]}…)")
+
+
+@dataclass(frozen=True, slots=True)
+class QuantisedFacts:
+    """How a quantised twin compares with the unquantised one, on evaluation rows with their ground truth.
+
+    Attributes:
+        sha256: SHA-256 of its file, in hexadecimal.
+        size_bytes: Size of its file.
+        rows: On how many rows it was judged.
+        calibration_rows: From how many other rows its scales were taken.
+        bound: By how much a measure could be worse (`serving.quantise_loss`).
+        unquantised: The unquantised twin's measures by name: `accuracy` and `macro_recall` of labels, `r2` of numbers.
+        quantised: Its own.
+        changed: Share of the labels that changed; of numbers the largest change, in standard deviations of the truth.
+        unquantised_us: Microseconds that the unquantised twin takes, by the number of rows.
+        quantised_us: Microseconds that it takes.
+    """
+
+    sha256: str
+    size_bytes: int
+    rows: int
+    calibration_rows: int
+    bound: float
+    unquantised: dict[str, float]
+    quantised: dict[str, float]
+    changed: float
+    unquantised_us: dict[str, float]
+    quantised_us: dict[str, float]
+
+    def refusal(self, bound: float) -> str | None:
+        """Say what it loses too much of for a bound; `None` where it passes."""
+        for name, before in self.unquantised.items():
+            after = self.quantised[name]
+            # written so that a measure that is no number is lost
+            if not before - after <= bound:
+                return f"{name} falls from {before:.4f} to {after:.4f}, by more than quantise_loss {bound:g}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +105,9 @@ class JudgedTwin:
         refused: Why there is none.
         run_id: The promotion's MLflow run, which holds the file.
         artifact: Path of the file in the run.
+        quantised: The quantised twin; `None` where there is none.
+        quantised_refused: Why there is none, where policy wants one.
+        quantised_artifact: Path of its file in the run.
     """
 
     facts: TwinFacts | None
@@ -65,6 +115,9 @@ class JudgedTwin:
     refused: str | None = None
     run_id: str | None = None
     artifact: str | None = None
+    quantised: QuantisedFacts | None = None
+    quantised_refused: str | None = None
+    quantised_artifact: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give a JSON-ready form."""
@@ -73,5 +126,11 @@ class JudgedTwin:
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> "JudgedTwin":
         """Read the form that `as_dict` gives."""
-        facts = document["facts"]
-        return cls(**{**document, "facts": TwinFacts(**facts) if facts else None})
+        facts, quantised = document["facts"], document.get("quantised")
+        return cls(
+            **{
+                **document,
+                "facts": TwinFacts(**facts) if facts else None,
+                "quantised": QuantisedFacts(**quantised) if quantised else None,
+            }
+        )

@@ -100,7 +100,8 @@ def measure(request: dict[str, Any]) -> GateReport:
             # nobody would serve what the gates refuse
             refused = GateReport(results).verdict in (Verdict.FAILED, Verdict.ERROR)
             with _mlflow_answers("the twin's file"):
-                twin = None if refused else judge_twin(client, run_id, model, policy.serving, rows.frame)
+                judged = (policy.serving, rows.frame, policy.evaluation.target)
+                twin = None if refused else judge_twin(client, run_id, model, *judged)
     except MlflowExtError:
         with _mlflow_answers("the promotion's run"):
             client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))

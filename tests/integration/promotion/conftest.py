@@ -51,11 +51,12 @@ class Stack:
     parts: Lifecycle
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def register(self, columns: list[str], *, data: bool = True, **how: Any) -> int:
+    def register(self, columns: list[str], *, data: bool = True, pipeline: Any = None, **how: Any) -> int:
         """Fit on some columns, log with evaluation rows, register; gives the version."""
         how.setdefault("serialization_format", "skops")
         with pointed_at(self.url), mlflow.start_run() as run:
-            pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(FRAME[columns][::2], TARGET[::2])
+            pipeline = pipeline or make_pipeline(StandardScaler(), LogisticRegression())
+            pipeline.fit(FRAME[columns][::2], TARGET[::2])
             info = mlflow.sklearn.log_model(
                 pipeline, name="model", input_example=FRAME[columns].head(2), pip_requirements=[], **how
             )

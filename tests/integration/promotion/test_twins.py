@@ -1,12 +1,17 @@
 """A version's ONNX twin from its promotion to the process that serves it: nobody can swap it on the way."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.domain.twins import JudgedTwin, TwinFacts, TwinNotMadeError, TwinRefusedError
 from mlflow_ext.errors import UnavailableError
+from mlflow_ext.registry.trusted_types import TRUSTED_TYPES
 from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.judged_twins import JudgedTwins
 from serving.twins import FOLDER, Twins
@@ -15,8 +20,9 @@ from tests.integration.promotion.conftest import GATES, GOOD, Stack
 
 def test_from_promotion_to_service(stack: Stack, tmp_path: Path) -> None:
     """What the gates' process made is what is served: by digest, from the run or the copy, and nothing else."""
-    version = stack.register(GOOD)
-    stack.start_worker(GATES)
+    network = make_pipeline(StandardScaler(), MLPClassifier((64, 32), max_iter=300, random_state=0, tol=1e-2))
+    version = stack.register(GOOD, pipeline=network, skops_trusted_types=TRUSTED_TYPES)
+    stack.start_worker({**GATES, "serving": {"quantise": "int8", "quantise_loss": 0.05}})
     stack.move(version, Stage.STAGING)
     assert stack.ended(version).state == "promoted"
     engine = make_engine(stack.database_url)
@@ -33,6 +39,12 @@ def test_from_promotion_to_service(stack: Stack, tmp_path: Path) -> None:
 
     content = twins("a").find(stack.model, version, 1e-9, pinned=True)
     judged.facts.check(content)
+    # the same of the quantised one, whose own gate stands in the report
+    assert judged.quantised is not None, judged.quantised_refused
+    assert judged.quantised.size_bytes < judged.facts.size_bytes
+    assert judged.quantised.rows >= 200
+    small = twins("a").find_quantised(stack.model, version, 0.05, pinned=True)
+    assert hashlib.sha256(small).hexdigest() == judged.quantised.sha256
     # somebody changes the copy: the run's file is taken; and the run's file too: there is no twin
     copy = tmp_path / "a" / FOLDER / f"{judged.facts.sha256}.onnx"
     assert copy.read_bytes() == content
