@@ -15,7 +15,14 @@ from mlflow_ext.domain.gates import GateResult, Verdict
 from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
 from mlflow_ext.gate_context import GateContext, JudgedVersion
 from mlflow_ext.gates.statistics.groups import groups_of, interval, odds_difference, parity_difference, value_by_group
-from mlflow_ext.gates.statistics.measures import Measure, answers, measure_named, positive_class
+from mlflow_ext.gates.statistics.measures import (
+    Measure,
+    answers,
+    default_measure,
+    measure_named,
+    model_columns,
+    positive_class,
+)
 from mlflow_ext.gates.statistics.weak_slices import weakest_slice
 from mlflow_ext.policy import GatePolicy
 
@@ -115,7 +122,7 @@ class SlicesGate:
             MissingEvidenceError: No group is large enough.
             EvaluationImpossibleError: A column is missing, or the metric cannot be computed.
         """
-        name = policy.metric or ("accuracy_score" if context.model_type == "classifier" else "mean_absolute_error")
+        name = policy.metric or default_measure(context)
         measure = measure_named(name)
         weakest = [] if policy.max_weak_gap is None else [_search(policy, context, measure, policy.max_weak_gap)]
         if not policy.columns:
@@ -293,12 +300,7 @@ def _search(policy: SlicesPolicy, context: GateContext, measure: Measure, bound:
         raise EvaluationImpossibleError(f"{measure.name} is no mean of rows, so no rows can be searched by it")
     target, mine = answers(measure, context.candidate, context)
     loss = np.asarray(measure.per_row(target, mine), dtype=np.float64) * (-1 if measure.greater_is_better else 1)
-    signature = context.candidate.signature
-    named = [column.name for column in signature.inputs] if signature else []
-    columns = [name for name in named if name in context.rows.columns] or [
-        name for name in context.rows.columns if name != context.target
-    ]
-    found = weakest_slice(context.rows[columns], loss, minimum_rows=policy.minimum_rows)
+    found = weakest_slice(context.rows[model_columns(context)], loss, minimum_rows=policy.minimum_rows)
     if not len(found.rows):
         raise MissingEvidenceError(
             f"{len(context.rows)} evaluation rows are too few to search; each half needs slices of "

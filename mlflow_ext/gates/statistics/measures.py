@@ -110,13 +110,33 @@ def positive_scores(side: JudgedVersion, frame: "pd.DataFrame", positive: Any) -
 
 def answers(measure: Measure, side: JudgedVersion, context: GateContext) -> tuple["NDArray[Any]", "NDArray[Any]"]:
     """Give target and answers as `measure.value` takes them; for scores the target is 1 for the positive class."""
+    return answers_on(measure, side, context.rows, context.rows[context.target].to_numpy())
+
+
+def answers_on(
+    measure: Measure, side: JudgedVersion, frame: "pd.DataFrame", target: "NDArray[Any]"
+) -> tuple["NDArray[Any]", "NDArray[Any]"]:
+    """Give target and answers for rows of the caller's own, as `answers` does for the evaluation rows."""
     import numpy as np
 
-    target = context.rows[context.target].to_numpy()
     if not measure.of_scores:
-        return target, side.predict(context.rows)
+        return target, side.predict(frame)
     positive = positive_class(target)
-    return (target == positive).astype(np.int64), positive_scores(side, context.rows, positive)
+    return (target == positive).astype(np.int64), positive_scores(side, frame, positive)
+
+
+def default_measure(context: GateContext) -> str:
+    """Name the measure that fits the kind of model where a policy names none."""
+    return "accuracy_score" if context.model_type == "classifier" else "mean_absolute_error"
+
+
+def model_columns(context: GateContext) -> list[str]:
+    """Name the evaluation rows' columns that the candidate takes; all but the target where it does not tell."""
+    signature = context.candidate.signature
+    named = [column.name for column in signature.inputs] if signature else []
+    return [name for name in named if name in context.rows.columns] or [
+        str(name) for name in context.rows.columns if name != context.target
+    ]
 
 
 def _measures() -> dict[str, Measure]:
