@@ -30,7 +30,6 @@ _READERS = 8
 _TRIES = 3
 _OURS = ("version", "request_id", "row", "received_at", "arm", "latency_us", "share")
 """First columns of the view; an input of such a name is called `input.NAME`."""
-_NAIVE = pa.timestamp("us")
 _ANSWERING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 
 
@@ -125,50 +124,29 @@ def _connected(
 
 
 def _datasets(segments: Sequence[Segment], privacy: PrivacyPolicy) -> list[ds.Dataset]:
-    """Put the files of one version together; columns and types are those of all of them, without what is withheld.
+    """Put the files of one version together that have the same columns and types, without what is withheld.
 
-    Files in other file systems, or in which other columns are withheld, make datasets of their own.
+    DuckDB brings those that differ together: what PyArrow casts while it reads, it cannot filter.
     """
     with ThreadPoolExecutor(_READERS) as pool:
         try:
-            seen = list(pool.map(lambda one: _schema(one.uri, privacy), segments))
+            schemas = list(pool.map(lambda one: _schema(one.uri, privacy), segments))
         except FileNotFoundError as exc:
             raise _GoneError(str(exc)) from exc
         except (OSError, pa.ArrowInvalid) as exc:
             raise UnavailableError(f"segments cannot be read: {exc}") from exc
-    schema = united([one for one, _ in seen])
-    places: dict[tuple[str, frozenset[str]], list[str]] = defaultdict(list)
-    for one, (_, hidden) in zip(segments, seen, strict=True):
-        places[one.uri.partition("://")[0] if "://" in one.uri else "", hidden].append(one.uri)
-    found = []
-    for (_, hidden), uris in places.items():
-        system = located(uris[0])[0]
-        paths = [located(uri)[1] for uri in uris]
-        shown = pa.schema([one for one in schema if one.name not in hidden])
-        found.append(
-            ds.FileSystemDataset.from_paths(paths, schema=shown, format=ds.ParquetFileFormat(), filesystem=system)
+    alike: dict[tuple[str, pa.Schema], list[str]] = defaultdict(list)
+    for one, schema in zip(segments, schemas, strict=True):
+        alike[one.uri.partition("://")[0] if "://" in one.uri else "", schema].append(one.uri)
+    return [
+        ds.FileSystemDataset.from_paths(
+            [located(uri)[1] for uri in uris],
+            schema=schema,
+            format=ds.ParquetFileFormat(),
+            filesystem=located(uris[0])[0],
         )
-    return found
-
-
-def united(schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """Give the columns of all; numbers become the wider type, what does not go together becomes text."""
-    kinds: dict[str, list[pa.Field]] = {}
-    for schema in schemas:
-        for one in schema:
-            kinds.setdefault(one.name, []).append(one)
-    fields = []
-    for name, same in kinds.items():
-        types = [pa.schema([pa.field(name, one.type)]) for one in same]
-        try:
-            kind = pa.unify_schemas(types, promote_options="permissive").field(name).type
-        except (pa.ArrowTypeError, pa.ArrowInvalid):
-            kind = pa.string()
-        # DuckDB knows time zones only by an extension that it would have to fetch
-        if pa.types.is_timestamp(kind):
-            kind = _NAIVE
-        fields.append(pa.field(name, kind, metadata=same[0].metadata))
-    return pa.schema(fields)
+        for (_, schema), uris in alike.items()
+    ]
 
 
 def shown_names(schema: pa.Schema) -> dict[str, tuple[str, str]]:
@@ -188,25 +166,29 @@ def shown_names(schema: pa.Schema) -> dict[str, tuple[str, str]]:
 
 def _columns(schema: pa.Schema, version: int) -> str:
     chosen = {"version": f"{version}::INTEGER"}
-    chosen |= {shown: _quoted(stored) for stored, (shown, _) in shown_names(schema).items()}
+    for stored, (shown, _) in shown_names(schema).items():
+        kind = schema.field(stored).type
+        # DuckDB knows time zones only by an extension that it would have to fetch
+        zoned = pa.types.is_timestamp(kind) and kind.tz is not None
+        chosen[shown] = f"{_quoted(stored)}::TIMESTAMP" if zoned else _quoted(stored)
     order = [name for name in _OURS if name in chosen] + [name for name in chosen if name not in _OURS]
     return ", ".join(f"{chosen[name]} AS {_quoted(name)}" for name in order)
 
 
 def _within(window: Window) -> str:
-    return f"\"at\" >= TIMESTAMP '{_utc(window.since)}' AND \"at\" < TIMESTAMP '{_utc(window.until)}'"
+    return f"\"at\" >= TIMESTAMPTZ '{_utc(window.since)}' AND \"at\" < TIMESTAMPTZ '{_utc(window.until)}'"
 
 
 def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+    return moment.astimezone(UTC).isoformat(" ")
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _schema(uri: str, privacy: PrivacyPolicy) -> tuple[pa.Schema, frozenset[str]]:
-    """Read a file's columns, and name those that are withheld: dropped ones, and hashed ones with other values."""
+def _schema(uri: str, privacy: PrivacyPolicy) -> pa.Schema:
+    """Read a file's columns, without those that are withheld: dropped ones, and hashed ones with other values."""
     system, path = located(uri)
     with system.open_input_file(path) as file:
         metadata = pq.read_metadata(file)
@@ -219,7 +201,7 @@ def _schema(uri: str, privacy: PrivacyPolicy) -> tuple[pa.Schema, frozenset[str]
         if stored not in ours
         and (own in privacy.drop or (own in privacy.hash and not _holds_hashes_only(metadata, stored)))
     }
-    return schema, frozenset(hidden)
+    return pa.schema([one for one in schema if one.name not in hidden])
 
 
 def _holds_hashes_only(metadata: pq.FileMetaData, name: str) -> bool:

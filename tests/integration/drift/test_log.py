@@ -4,28 +4,41 @@ import json
 import os
 import subprocess
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
 from drift.compactor import Compactor
 from drift.log_export import export, format_of
 from drift.log_lookup import look_up
 from drift.log_view import read
+from drift.rows import AT
+from drift.segment_files import write_segment
+from mlflow_ext.cli import cli
 from mlflow_ext.domain.drift import Window
 from mlflow_ext.domain.privacy import KeyedHash
+from mlflow_ext.domain.segments import Segment
 from mlflow_ext.errors import InvalidInputError, NotFoundError, UnavailableError
 from mlflow_ext.policy import PrivacyPolicy
 from mlflow_ext.registry.scoring_protocol import ModelColumns
+from mlflow_ext.store.request_filter import filter_of
+from mlflow_ext.store.segment_files import INPUT, META, NAME, OUTPUT, ROLE
+from mlflow_ext.store.segments import Segments
 from tests.integration.drift.spooled import HOUR, SINCE, answered, compactor_in, fill
 
 OPEN = PrivacyPolicy()
+SECOND = timedelta(seconds=1)
 WINDOW = Window(SINCE, SINCE + 3 * HOUR)
+EVER = Window(SINCE, SINCE + 100 * HOUR)
 HASHED = KeyedHash(b"k" * 32).of("customer")("c1")
 
 
@@ -79,11 +92,17 @@ def test_one_query_over_versions_with_other_columns_and_types(compactor: Compact
 def test_types_that_do_not_go_together_within_a_version_become_text(engine: Engine, tmp_path: Path) -> None:
     """A model without signature takes what it gets."""
     one = compactor_in(tmp_path, engine)
-    for number, value in enumerate([1, 2.5, "three"]):
-        fill(one, answered(f"r{number}", {"x": value}, at=SINCE + number * HOUR))
+    for number, values in enumerate([(1, 7), (2.5, 3.5), ("three", "four")]):
+        at = SINCE + number * HOUR
+        fill(one, *(answered(f"r{value}", {"x": value}, at=at + index * SECOND) for index, value in enumerate(values)))
         one.run_once()
     rows = ask(one, "SELECT x FROM predictions ORDER BY received_at")
-    assert [row["x"] for row in rows] == ["1", "2.5", "three"]
+    assert [row["x"] for row in rows] == ["1", "7", "2.5", "3.5", "three", "four"]
+    assert ask(one, "SELECT request_id FROM predictions WHERE x > '3'") == [
+        {"request_id": f"r{value}"} for value in (7, 3.5, "three", "four")
+    ]
+    later = ask(one, "SELECT request_id FROM predictions WHERE received_at >= '2026-03-01 09:00:01' AND x >= '3'")
+    assert later == [{"request_id": f"r{value}"} for value in (3.5, "three", "four")]
 
 
 def test_a_window_begins_in_and_ends_out(compactor: Compactor) -> None:
@@ -198,36 +217,84 @@ def test_a_segment_that_is_gone_is_no_mistake_of_the_query(compactor: Compactor)
         ask(compactor, "SELECT x FROM predictions")
 
 
-def test_the_commands(compactor: Compactor, database_url: str, tmp_path: Path) -> None:
+def test_the_commands(compactor: Compactor, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`log query`, `log export` and `log show` as a user runs them; privacy is the policy file's."""
     (tmp_path / "mlflow-ext.yaml").write_text("models: {m: {privacy: {drop: [colour]}}}")
+    for name in [name for name in os.environ if name.startswith("MLFLOW_EXT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_EXT_DATABASE_URL", database_url)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
 
-    def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_EXT_")}
-        return subprocess.run(
-            [sys.executable, "-m", "mlflow_ext.cli", "log", *arguments],
-            env={**kept, "MLFLOW_EXT_DATABASE_URL": database_url, "COLUMNS": "200"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def command(*arguments: str) -> str:
+        result = CliRunner().invoke(cli, ["log", *arguments], standalone_mode=False)
+        if result.exception is not None:
+            raise result.exception
+        return result.stdout
 
     since = ("--since", "2026-03-01T08:00", "--until", "2026-03-01T12:00")
-    shown = command(
-        "query", "m", *since, "--sql", "SELECT version, count(*) AS n FROM predictions GROUP BY 1", "--json"
-    )
-    assert sorted(json.loads(line)["n"] for line in shown.stdout.splitlines()) == [1, 3], shown.stderr
+    lines = command("query", "m", *since, "--sql", "SELECT count(*) AS n FROM predictions GROUP BY version", "--json")
+    assert sorted(json.loads(line)["n"] for line in lines.splitlines()) == [1, 3]
     table = command("query", "m", *since, "--version", "2")
-    assert "b2" in table.stdout, table.stderr
-    assert "colour" not in table.stdout
-    written = command("export", "m", "rows.csv", *since)
-    assert written.stdout == "4 rows in rows.csv\n", written.stderr
+    assert "b2" in table
+    assert "colour" not in table
+    assert command("export", "m", "rows.csv", *since) == "4 rows in rows.csv\n"
     assert "colour" not in (tmp_path / "rows.csv").read_text()
-    one = command("show", "a1")
-    assert json.loads(one.stdout)["inputs"] == {"x": 1, "customer": "c1"}, one.stderr
-    for wrong in (("show", "nobody"), ("query", "m", "--since", "1h"), ("query", "m", *since, "--sql", "SELECT nope")):
-        failed = command(*wrong)
-        assert failed.returncode == 1
-        assert "Traceback" not in failed.stderr
+    assert json.loads(command("show", "a1"))["inputs"] == {"x": 1, "customer": "c1"}
+    with pytest.raises(NotFoundError):
+        command("query", "m", "--since", "1h")
+    failed = subprocess.run(
+        [sys.executable, "-m", "mlflow_ext.cli", "log", "show", "nobody"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("mlflow-ext: no request nobody is logged")
+
+
+@pytest.mark.parametrize("rows", [60_000, pytest.param(1_200_000, marks=pytest.mark.slow)])
+def test_one_request_among_a_million_rows_is_found_within_a_second(
+    rows: int, engine: Engine, tmp_path: Path, record_property: Any
+) -> None:
+    """48 hours of segments, 20 inputs a row: each of ten requests is found by its id within 1 s."""
+    index = Segments(engine)
+    generator = np.random.default_rng(3)
+    each = rows // 48
+    asked = []
+    for hour in range(48):
+        begin = SINCE + hour * HOUR
+        ids = [f"{hour:02d}{number:06d}{value:016x}" for number, value in enumerate(generator.integers(0, 2**62, each))]
+        meta = {
+            "request_id": pa.array(ids),
+            "row": pa.array(np.zeros(each, dtype=np.int32)),
+            "at": pa.array(np.datetime64(begin.replace(tzinfo=None), "us") + np.arange(each), AT),
+            "arm": pa.array(["champion"] * each),
+        }
+        values = {"prediction": OUTPUT} | {f"x{number}": INPUT for number in range(20)}
+        arrays = [*meta.values(), *(pa.array(generator.normal(size=each)) for _ in values)]
+        roles = dict.fromkeys(meta, META) | values
+        fields = [
+            pa.field(name, array.type, metadata={ROLE: role, NAME: name.encode()})
+            for (name, role), array in zip(roles.items(), arrays, strict=True)
+        ]
+        uri = str(tmp_path / f"{hour}.parquet")
+        size = write_segment(uri, pa.table(arrays, schema=pa.schema(fields)))
+        one = Segment("m", 1 + hour // 24, begin, uri, each, size, begin, begin + timedelta(microseconds=each - 1))
+        index.commit(f"spool{hour}", seen=0, offset=1, added={one: filter_of(ids)}, replaced=[])
+        asked.append(ids[each // 2])
+    took = []
+    for request_id in asked[::5]:
+        began = time.perf_counter()
+        [row] = look_up(index, request_id, lambda _: OPEN)
+        took.append(time.perf_counter() - began)
+        assert row["request_id"] == request_id
+    began = time.perf_counter()
+    sql = "SELECT version, count(*) AS n, avg(x3) AS mean FROM predictions GROUP BY 1 ORDER BY 1"
+    answer = [row for batch in read(index, "m", None, EVER, OPEN, sql) for row in batch.to_pylist()]
+    query_s = time.perf_counter() - began
+    assert [row["n"] for row in answer] == [rows // 2, rows // 2]
+    record_property("slowest_look_up_ms", round(max(took) * 1000))
+    print(f"rows={rows} look-up: slowest {max(took) * 1000:.0f} ms; count and mean by version: {query_s:.2f} s")
+    assert max(took) < 1.0
