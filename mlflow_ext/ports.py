@@ -53,6 +53,14 @@ class Registry(Protocol):
         """Mark the writes inside, of this thread, as agreement of marks: their events are `ours`, no person's word."""
         ...
 
+    def claiming(self, promotion_id: int, attempt: int) -> AbstractContextManager[None]:
+        """Let the stages that are set inside, by this thread, be set only while this claim on the promotion holds.
+
+        Where it does not, because somebody else has taken the promotion over or ended it, `set_stage` raises
+        `ConflictError`. An MLflow server without our plugin does not look.
+        """
+        ...
+
     def set_stage(self, model: str, version: int, stage: Stage) -> None:
         """Move a version; a former version in Staging stays, a former one in Production is archived."""
         ...

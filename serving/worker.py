@@ -20,6 +20,7 @@ from mlflow_ext.errors import GateRefusedError, MlflowExtError, NotFoundError, U
 from mlflow_ext.lifecycle.hold import Hold
 from mlflow_ext.lifecycle.open_promotions import end_overtaken, open_promotions
 from mlflow_ext.lifecycle.promote import Promoter
+from mlflow_ext.lifecycle.roll_back import end_rolled_back
 from mlflow_ext.ports import Notifications
 from mlflow_ext.registry.client import connect
 from mlflow_ext.registry.evaluator import ProcessEvaluator
@@ -117,6 +118,7 @@ class Worker:
             parts.return_after_withdrawal(model)
         except (GateRefusedError, NotFoundError) as exc:
             _log.warning("not_returned model=%s reason=%r", model, str(exc))
+        end_rolled_back(model, parts.view, parts.promotions)
         end_overtaken(model, parts.view, parts.events, parts.promotions)
         open_promotions(model, parts.view, parts.events, parts.promotions)
 

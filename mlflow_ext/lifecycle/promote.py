@@ -169,7 +169,9 @@ class Promoter:
                 raise ConflictError("the promotion was taken over")
             try:
                 self.verify(version)
-                self.registry.set_stage(promotion.model, promotion.version, Stage.PRODUCTION)
+                # the look above may be old when MLflow is called: the claim is looked at once more in its transaction
+                with self.registry.claiming(promotion.id, promotion.attempt):
+                    self.registry.set_stage(promotion.model, promotion.version, Stage.PRODUCTION)
             except (GateRefusedError, UnsafeModelError) as exc:
                 return self._fail(promotion, str(exc), GateReport.from_dict(promotion.report or {"results": []}))
             except NotFoundError:

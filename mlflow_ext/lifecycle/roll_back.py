@@ -72,17 +72,39 @@ def roll_back(
     if (reason := too_old(target)) is not None:
         raise ConflictError(reason)
     if current is not None:
-        # first the tag: a second rollback after a crash in between must not come back to this version
-        registry.set_tags(model, current.version, {ROLLED_BACK_TAG: f"to version {target.version}"})
+        # first the tag: a second rollback after a crash in between must not come back to this version, and whoever
+        # finds it can finish what a crash has left
+        said = f"to version {target.version}" + (f" by {requested_by}" if requested_by else "")
+        registry.set_tags(model, current.version, {ROLLED_BACK_TAG: said})
     registry.set_stage(model, target.version, Stage.PRODUCTION)
     flipped(model)
-    for promotion in history:
-        if current and promotion.version == current.version and promotion.state is PromotionState.PROMOTED:
-            note = f"rolled back to version {target.version}" + (f" by {requested_by}" if requested_by else "")
-            promotions.record(promotion, PromotionEvent.ROLL_BACK, note=note)
-            break
+    if current is not None:
+        _end(current.version, said, history, promotions)
     _log.info("rolled_back model=%s to_version=%s", model, target.version)
     return RolledBack(model, current.version if current else None, target.version)
+
+
+def end_rolled_back(model: str, view: RegistryView, promotions: Promotions) -> list[Promotion]:
+    """End the promotions of versions that a rollback took out of Production and whose process died before it said so.
+
+    As long as such a promotion counts as promoted it is evidence for the guard, and a withdrawal could return to it.
+    """
+    ended = []
+    for version in view.versions(model):
+        if ROLLED_BACK_TAG in version.tags and version.stage is not Stage.PRODUCTION:
+            history = promotions.find(model, version=version.version)
+            ended += _end(version.version, version.tags[ROLLED_BACK_TAG], history, promotions)
+    return ended
+
+
+def _end(version: int, said: str, history: list[Promotion], promotions: Promotions) -> list[Promotion]:
+    for promotion in history:
+        if promotion.version == version and promotion.state is PromotionState.PROMOTED:
+            try:
+                return [promotions.record(promotion, PromotionEvent.ROLL_BACK, note=f"rolled back {said}")]
+            except ConflictError:
+                return []  # somebody else, who saw the same, has ended it
+    return []
 
 
 def _good_versions(

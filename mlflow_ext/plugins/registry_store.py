@@ -1,8 +1,9 @@
 """`mlflow.model_registry_store` for PostgreSQL: MLflow's own store, with transitions of one model serialised.
 
-Three things are different from MLflow's store, everything else is its own: there is one Production version of a model
+Four things are different from MLflow's store, everything else is its own: there is one Production version of a model
 at most (MLflow alone left two in 85 of 100 races), alias and tag writes that collide are tried again instead of
-answering 400, and what the guard refuses is answered with 403 and its words. What the guard refuses is decided in
+answering 400, a promotion's move is refused with 409 when its worker no longer holds it, and what the guard refuses is
+answered with 403 and its words. What the guard refuses is decided in
 PostgreSQL (`store/guard_functions.py`); bringing marks into agreement lives in `lifecycle/`.
 """
 
@@ -22,7 +23,7 @@ from mlflow_ext.domain.events import AGREEMENT_SETTING
 from mlflow_ext.domain.guard import REFUSED, STORE_SETTING
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.plugins.callers import caller
-from mlflow_ext.registry.agreement import HEADER, is_agreeing
+from mlflow_ext.registry.agreement import CLAIM_HEADER, HEADER, claim, is_agreeing
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ def _locking_session(maker: Callable[..., AbstractContextManager[Any]], read_onl
             model = _SERIALISED.get()
             if model is not None and not read_only:
                 _lock(session, model)
+                _hold_claim(session)
             if not read_only:
                 _say_who(session)
             yield session
@@ -169,6 +171,30 @@ def _lock(session: Any, model: str) -> None:
             f"another stage transition of this model has been going on for {_LOCK_TIMEOUT_S} s; try again",
             error_code=TEMPORARILY_UNAVAILABLE,
         ) from exc
+
+
+def _hold_claim(session: Any) -> None:
+    """Refuse a promotion's move that comes too late; let nobody else take the promotion over until it is done.
+
+    Raises:
+        MlflowException: The promotion was taken over, or has ended; answered as 409.
+    """
+    from flask import has_request_context, request
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_CONFLICT
+    from sqlalchemy import text
+
+    held = request.headers.get(CLAIM_HEADER) if has_request_context() else claim()
+    if not held:
+        return
+    promotion_id, _, attempt = held.partition("/")
+    if promotion_id.isdecimal() and attempt.isdecimal():
+        values = {"id": int(promotion_id), "attempt": int(attempt)}
+        if session.execute(text("SELECT mlflow_ext.hold_claim(:id, :attempt)"), values).scalar_one():
+            return
+    raise MlflowException(
+        f"promotion {promotion_id[:20]} was taken over by another worker, or has ended", error_code=RESOURCE_CONFLICT
+    )
 
 
 def _again(write: Callable[[], None]) -> None:

@@ -11,11 +11,12 @@ from requests.exceptions import RequestException
 
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.errors import ConflictError, GateRefusedError, MlflowExtError, NotFoundError, UnavailableError
-from mlflow_ext.registry.agreement import agreeing
+from mlflow_ext.registry.agreement import agreeing, claiming
 
 _ERRORS: dict[str, type[MlflowExtError]] = {
     "RESOURCE_DOES_NOT_EXIST": NotFoundError,
     "RESOURCE_ALREADY_EXISTS": ConflictError,
+    "RESOURCE_CONFLICT": ConflictError,
     "PERMISSION_DENIED": GateRefusedError,
 }
 
@@ -26,6 +27,7 @@ def translated() -> Iterator[None]:
 
     Raises:
         NotFoundError: The model, version, run or artifact does not exist.
+        ConflictError: It exists already, or the promotion for which it is changed is no longer ours.
         GateRefusedError: MLflow's server refused the change.
         UnavailableError: MLflow's server does not answer, or not sensibly.
     """
@@ -54,6 +56,10 @@ class MlflowRegistry:
     def agreeing(self) -> AbstractContextManager[None]:
         """Mark the writes inside as agreement of marks, no person's word."""
         return agreeing()
+
+    def claiming(self, promotion_id: int, attempt: int) -> AbstractContextManager[None]:
+        """Let moves inside be made only while this claim holds."""
+        return claiming(promotion_id, attempt)
 
     def set_stage(self, model: str, version: int, stage: Stage) -> None:
         """Move a version to a stage; only Production archives what was there."""

@@ -167,6 +167,18 @@ END
 $body$
 """
 
+# whoever would claim it or end it waits until the transaction that asks has ended
+_HOLD_CLAIM = f"""
+CREATE OR REPLACE FUNCTION {SCHEMA}.hold_claim(of_promotion bigint, under_attempt integer) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '10s' AS $body$
+BEGIN
+    PERFORM FROM {SCHEMA}.promotion WHERE id = of_promotion AND attempt = under_attempt
+        AND state = '{PromotionState.ROLLING_OUT}' FOR SHARE;
+    RETURN FOUND;
+END
+$body$
+"""
+
 _FOLLOW = f"""
 CREATE OR REPLACE FUNCTION {SCHEMA}.promotion_follows_version() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '2s' AS $body$
@@ -214,7 +226,7 @@ $body$
 
 def install_guard(connection: Connection) -> None:
     """Create or replace the guard's functions, and its triggers where MLflow's tables exist."""
-    functions = (_IS_PRODUCTION, _MODE, _EVIDENCE, _WORDS, _NAME_HASH, _GUARD, _FOLLOW, _NOTE_MODE)
+    functions = (_IS_PRODUCTION, _MODE, _EVIDENCE, _WORDS, _NAME_HASH, _GUARD, _HOLD_CLAIM, _FOLLOW, _NOTE_MODE)
     for statement in (*_SEQUENCES, *functions):
         connection.execute(text(statement))
     _trigger(connection, "guard_mode", f"AFTER INSERT OR UPDATE OR DELETE ON {SCHEMA}.guard", "audit_guard_mode")

@@ -1,21 +1,28 @@
 """The twin of `registry/client.py` and `store/registry_view.py`: one registry, written and read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from mlflow_ext.domain.events import RegistryEventKind
 from mlflow_ext.domain.stages import ModelVersion, Stage
-from mlflow_ext.errors import NotFoundError
+from mlflow_ext.errors import ConflictError, NotFoundError
 from mlflow_ext.testing.events import MemoryEventLog
 
 
 @dataclass(slots=True)
 class MemoryRegistry:
-    """The ports `Registry` and `RegistryView` on one in-memory registry, which writes its changes to an event log."""
+    """The ports `Registry` and `RegistryView` on one in-memory registry, which writes its changes to an event log.
+
+    Attributes:
+        log: The event log.
+        kept: Versions by model and number.
+        holds: Tells whether a claim on a promotion, by its id and attempt, holds.
+    """
 
     log: MemoryEventLog = field(default_factory=MemoryEventLog)
     kept: dict[tuple[str, int], ModelVersion] = field(default_factory=dict)
+    holds: Callable[[int, int], bool] = lambda *_: True
 
     @contextmanager
     def agreeing(self) -> Iterator[None]:
@@ -25,6 +32,13 @@ class MemoryRegistry:
             yield
         finally:
             self.log.ours = False
+
+    @contextmanager
+    def claiming(self, promotion_id: int, attempt: int) -> Iterator[None]:
+        """Let the stages inside be set only while this claim holds."""
+        if not self.holds(promotion_id, attempt):
+            raise ConflictError(f"promotion {promotion_id} was taken over or has ended")
+        yield
 
     def add(self, model: str, stage: Stage = Stage.NONE) -> ModelVersion:
         """Register a version, as `mlflow.register_model` does."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mlflow_ext.domain.promotion import Promotion
+from mlflow_ext.domain.promotion import Promotion, PromotionState
 from mlflow_ext.domain.stages import ModelVersion, Stage
 from mlflow_ext.errors import ChangedModelError
 from mlflow_ext.lifecycle.open_promotions import end_overtaken, open_promotions
@@ -19,7 +19,7 @@ class World:
     """Registry, store and one worker; `killed()` gives another worker after the first one's death."""
 
     def __init__(self, policy: ModelPolicy = POLICY) -> None:
-        self.registry = MemoryRegistry()
+        self.registry = MemoryRegistry(holds=self.holds)
         self.pointers = MemoryPointers(clock=self.registry.log.clock)
         self.shelf = PromotionShelf(now=self.registry.log.clock.now)
         self.evaluator = ScriptedEvaluator({1: {"auc": 0.6}, 2: {"auc": 0.7}, 3: {"auc": 0.4}})
@@ -28,6 +28,11 @@ class World:
         self.edited: set[int] = set()
         self.workers = 0
         self.promotions = self.killed()
+
+    def holds(self, promotion_id: int, attempt: int) -> bool:
+        """Tell whether a promotion still rolls out under this attempt, as the database does."""
+        found = self.promotions.get(promotion_id)
+        return (found.state, found.attempt) == (PromotionState.ROLLING_OUT, attempt)
 
     def killed(self) -> MemoryPromotions:
         """Let the lease run out and start another worker."""
