@@ -65,7 +65,7 @@ def test_a_worker_that_wakes_up_late_does_not_undo_a_persons_word(ground: Ground
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("workers", [2, 8])
 def test_the_whole_sweep(ground: Ground, capsys: pytest.CaptureFixture[str], workers: int) -> None:
-    """Each point 20 times with SIGKILL, 20 times stopped for more than twice the lease: right within 10 s of its end."""
+    """Each point 20 times killed, 20 times stopped for more than twice the lease: right within 10 s of its end."""
     times = TIMES if workers == 2 else TIMES // 5
     strikes = [(point, effect) for _ in range(times) for effect in ("SIGKILL", "SIGSTOP") for point in POINTS]
     sweep(ground, capsys, strikes, workers=workers)
