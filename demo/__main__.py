@@ -109,7 +109,7 @@ class Demo:
             return
         screen.done(
             self.console,
-            f"{retraining.cause} started retraining {retraining.id}: "
+            f"{retraining.cause}, so retraining {retraining.id} was started: "
             f"mlflow run registered version {retraining.version} and moved it to Staging",
         )
         self._judged(retraining.version, PromotionState.PROMOTED)

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from drift.job import labels_of
+from drift.reference import References
 from drift.segment_files import read_window
 from mlflow_ext.domain.drift import Window
 from mlflow_ext.domain.retraining import Retraining
@@ -23,6 +25,7 @@ from mlflow_ext.errors import ConflictError, InvalidPolicyError, MlflowExtError,
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.ports import Pointers, Registry
 from mlflow_ext.registry.project_runs import ProjectRuns
+from mlflow_ext.retraining_policy import RetrainingPolicy
 from mlflow_ext.store.labels import Labels
 from mlflow_ext.store.retrainings import Retrainings
 from mlflow_ext.store.segments import Segments
@@ -33,6 +36,8 @@ LOOK_S = 1.0
 """How often the project's process is looked at."""
 MOST_ATTEMPTS = 8
 """When MLflow or PostgreSQL do not answer so many times in a row (some minutes), a retraining is given up."""
+WEIGHT = "sample_weight"
+"""Column of the weights."""
 TAIL_CHARACTERS = 3_000
 """How much of a failed project's log is kept in the table."""
 
@@ -48,6 +53,7 @@ class Executor:
         pointers: Which version is served.
         index: Where the recent predictions are.
         labels: What became of them.
+        references: What recent rows are mixed with.
         policy_of: What to run, as the configuration says now.
         data_dir: Where exports and logs go.
     """
@@ -58,6 +64,7 @@ class Executor:
     pointers: Pointers
     index: Segments
     labels: Labels
+    references: References
     policy_of: Callable[[str], ModelPolicy]
     data_dir: Path
 
@@ -119,7 +126,7 @@ class Executor:
         served = None
         if pointer is not None and pointer.version is not None:
             served = self.runs.view.version(one.model, pointer.version)
-        command = self.runs.command(one.id, one.model, policy.retraining, self._parameters(one, policy))
+        command = self.runs.command(one.id, one.model, policy.retraining, self._parameters(one, policy, served))
         command += self.runs.in_experiment_of(served)
         log = self.data_dir / "logs" / f"retraining-{one.id}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +158,7 @@ class Executor:
             # the project runs on; its run is marked at the end
             return False
 
-    def _parameters(self, one: Retraining, policy: ModelPolicy) -> dict[str, str]:
+    def _parameters(self, one: Retraining, policy: ModelPolicy, served: ModelVersion | None) -> dict[str, str]:
         given = policy.retraining.parameters
         values: dict[str, Any] = {
             "trigger": one.id,
@@ -159,7 +166,7 @@ class Executor:
             "until": "" if one.until is None else one.until.isoformat(),
         }
         if any("{recent}" in value for value in given.values() if isinstance(value, str)):
-            values["recent"] = self._export(one, policy.evaluation.target)
+            values["recent"] = self._export(one, policy, served)
         try:
             return {
                 name: value.format(**values) if isinstance(value, str) else str(value) for name, value in given.items()
@@ -170,8 +177,8 @@ class Executor:
                 "use {recent}, {since}, {until} or {trigger}, and double other braces"
             ) from exc
 
-    def _export(self, one: Retraining, target: str) -> Path:
-        """Write the window's inputs with their labels, for the project to learn from."""
+    def _export(self, one: Retraining, policy: ModelPolicy, served: ModelVersion | None) -> Path:
+        """Write the window's inputs with their labels, and what policy adds to them, for the project to learn from."""
         if one.since is None or one.until is None:
             raise InvalidPolicyError(f"retraining {one.id} has no window, so there are no recent rows")
         rows = read_window(self.index, one.model, None, Window(one.since, one.until))
@@ -183,9 +190,45 @@ class Executor:
                 f"feedback, so there is nothing to learn from: POST it to /models/{one.model}/feedback"
             )
         recent: pd.DataFrame = rows.inputs.loc[known].reset_index(drop=True)
-        recent[target] = labels[known].infer_objects().reset_index(drop=True)
+        recent[policy.evaluation.target] = labels[known].infer_objects().reset_index(drop=True)
+        learned = mixed(recent, self._history(policy, served, list(recent.columns)), policy.retraining)
         place = self.data_dir / "retraining" / str(one.id) / "recent.parquet"
         place.parent.mkdir(parents=True, exist_ok=True)
-        recent.to_parquet(place, index=False)
-        _log.info("retraining.exported id=%d rows=%d", one.id, len(recent))
+        learned.to_parquet(place, index=False)
+        _log.info("retraining.exported id=%d recent=%d history=%d", one.id, len(recent), len(learned) - len(recent))
         return place
+
+    def _history(self, policy: ModelPolicy, served: ModelVersion | None, columns: list[str]) -> pd.DataFrame | None:
+        if policy.retraining.history_rows == 0:
+            return None
+        if served is None:
+            raise InvalidPolicyError("retraining.history_rows: no version is in Production whose rows could be added")
+        source = policy.drift.reference
+        history = self.references.read(served, source)
+        missing = [name for name in columns if name not in history.columns]
+        if missing:
+            raise InvalidPolicyError(
+                f"retraining.history_rows: {source} of version {served.version} lacks the columns "
+                f"{', '.join(missing)}; log them with it, or set history_rows to 0"
+            )
+        return history[columns]
+
+
+def mixed(recent: pd.DataFrame, history: pd.DataFrame | None, policy: RetrainingPolicy) -> pd.DataFrame:
+    """Put rows of history below the recent ones, and weigh both as policy says.
+
+    Args:
+        recent: Recent rows with their target.
+        history: Rows with the same columns; `None` adds none.
+        policy: Says how many are drawn (without replacement, always the same ones), and what a recent row weighs.
+
+    Returns:
+        The rows; with the column `sample_weight` where recent rows weigh otherwise than those of history.
+    """
+    parts = [recent]
+    if history is not None:
+        parts.append(history.sample(n=min(policy.history_rows, len(history)), random_state=0))
+    rows = pd.concat(parts, ignore_index=True)
+    if policy.recent_weight != 1.0:
+        rows[WEIGHT] = np.where(np.arange(len(rows)) < len(recent), policy.recent_weight, 1.0)
+    return rows

@@ -14,6 +14,7 @@ import httpx
 from drift.alerts import AlertSender, deliver_all
 from drift.children import Child
 from drift.policies import Policies
+from drift.triggers import Triggers
 from mlflow_ext.bootstrap import Services
 from mlflow_ext.domain.replicas import Role
 from mlflow_ext.errors import UnavailableError
@@ -22,12 +23,15 @@ from mlflow_ext.store.alerts import Alerts
 from mlflow_ext.store.checks import Checks
 from mlflow_ext.store.pointers import SqlPointers
 from mlflow_ext.store.replicas import BEAT_S, Replicas, new_replica_id
+from mlflow_ext.store.retraining_triggers import RetrainingTriggers
 from mlflow_ext.store.retrainings import Retrainings
 from mlflow_ext.store.schedules import Schedules
 
 _log = logging.getLogger(__name__)
 
 TICK_S = 0.5
+LOOK_S = 1.0
+"""How often what asks for a retraining is looked for."""
 
 
 class Scheduler:
@@ -52,6 +56,7 @@ class Scheduler:
         """Work until `stop` is set, then end the children and let go of what they held."""
         sender = threading.Thread(target=self._send_alerts, args=(stop,), name="alerts", daemon=True)
         sender.start()
+        threading.Thread(target=self._look_for_triggers, args=(stop,), name="triggers", daemon=True).start()
         try:
             while not stop.is_set():
                 _patiently(self._round)
@@ -103,14 +108,18 @@ class Scheduler:
             while not stop.wait(TICK_S):
                 sender = AlertSender(client, self._policies.settings.alert_webhook)
                 _patiently(lambda sender=sender: deliver_all(alerts, sender))  # type: ignore[misc]
-                _patiently(self._consider_alerts)
 
-    def _consider_alerts(self) -> None:
-        def policy_of(model: str) -> Any:
-            return self._policies.settings.policy(model).retraining
+    def _look_for_triggers(self, stop: threading.Event) -> None:
+        triggers = Triggers(
+            RetrainingTriggers(self._parts.engine), lambda model: self._policies.settings.policy(model).retraining
+        )
 
-        while (decided := self._retrainings.consider_next_alert(policy_of)) is not None:
-            _log.info("retraining.decided alert=%d decision=%s", *decided)
+        def look() -> None:
+            served = [one.model for one in self._pointers.all() if one.version is not None]
+            triggers.look(sorted({*self._policies.settings.models, *served}))
+
+        while not stop.wait(LOOK_S):
+            _patiently(look)
 
 
 def _patiently(step: Callable[[], object]) -> None:

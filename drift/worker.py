@@ -110,6 +110,7 @@ def check_step(parts: Services, owner: str) -> Callable[[], bool]:
 def retraining_step(parts: Services, owner: str) -> Callable[[], bool]:
     """Build what runs one waiting retraining; False when there is none."""
     client = MlflowClient(parts.settings.mlflow_url)
+    kept = parts.settings.data_dir.absolute() / "references"
     executor = Executor(
         retrainings=Retrainings(parts.engine, owner=owner, lease_s=parts.settings.lease_s),
         runs=ProjectRuns(client, SqlRegistryView(parts.engine), parts.settings.mlflow_url),
@@ -117,6 +118,7 @@ def retraining_step(parts: Services, owner: str) -> Callable[[], bool]:
         pointers=SqlPointers(parts.engine),
         index=Segments(parts.engine),
         labels=Labels(parts.engine),
+        references=References(lambda version, source: fetch_rows(client, version, source, kept)),
         policy_of=Policies(parts.settings).of,
         data_dir=parts.settings.data_dir.absolute(),
     )

@@ -23,6 +23,7 @@ COMMANDS = {
     "promote": "mlflow_ext.commands.promote:promote",
     "promotions": "mlflow_ext.commands.promotions:promotions",
     "reject": "mlflow_ext.commands.decisions:reject",
+    "retraining": "drift.retraining_command:retraining",
     "rollback": "mlflow_ext.commands.rollback:rollback",
     "serve": "serving.command:serve",
     "status": "mlflow_ext.commands.status:status",

@@ -8,11 +8,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from croniter import croniter
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -23,24 +19,11 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from mlflow_ext.errors import InvalidPolicyError
 from mlflow_ext.gate_kinds import gate_named, known_gates
+from mlflow_ext.policy_section import Cron, Section
+from mlflow_ext.retraining_policy import RetrainingPolicy
 
 DEFAULT_GATE = "metric"
 """What a section without `gate:` is."""
-
-
-def _cron(text: str) -> str:
-    if not croniter.is_valid(text):
-        raise ValueError("not a cron expression; five fields, such as '0 6 * * *', or six with seconds last")
-    return text
-
-
-Cron = Annotated[str, AfterValidator(_cron)]
-
-
-class Section(BaseModel):
-    """A part of a policy: unknown keys are mistakes, values do not change after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class EvaluationPolicy(Section):
@@ -226,26 +209,6 @@ class DriftPolicy(Section):
     drift_share: float = Field(default=0.3, gt=0, le=1)
     sample_rows: int = Field(default=20_000, ge=100)
     ignore: tuple[str, ...] = ()
-
-
-class RetrainingPolicy(Section):
-    """What a drift alert starts.
-
-    Attributes:
-        project: MLflow Project: path or git URI, with `#subdirectory`; `None` switches retraining off.
-        version: Commit or branch of a git project.
-        entry_point: Entry point of the project.
-        parameters: Passed to it besides the trigger's own (`window_since`, `window_until`, where it takes them).
-        env_manager: As in `mlflow run`.
-        cooldown_s: Seconds after a retraining in which alerts start no other.
-    """
-
-    project: str | None = None
-    version: str | None = None
-    entry_point: str = "retrain"
-    parameters: dict[str, str | int | float] = Field(default_factory=dict)
-    env_manager: Literal["local", "virtualenv", "uv", "conda"] = "local"
-    cooldown_s: float = Field(default=3_600.0, ge=0)
 
 
 class GovernancePolicy(Section):

@@ -1,4 +1,7 @@
-"""A retraining: which run of a project an alert started, and what came of it. Running it lives in `drift/`."""
+"""A retraining: what started which run of a project, or why nothing did. Running it lives in `drift/`.
+
+When one may start is decided in `retraining_brakes.py`.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +15,23 @@ class RetrainingState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+
+
+class Trigger(StrEnum):
+    """What asks for a retraining."""
+
+    DRIFT = "drift"
+    METRIC = "metric"
+    ROWS = "rows"
+    CRON = "cron"
+    MANUAL = "manual"
+
+
+class HoldKind(StrEnum):
+    """Why a model's retraining is held: a person wants it so, or it led nowhere and a person has to look."""
+
+    PERSON = "person"
+    FLAPPING = "flapping"
 
 
 RUN_TAG = "mlflow_ext.retraining"
@@ -28,8 +48,8 @@ class Retraining:
         id: Number of the retraining, also its trigger id.
         model: Registered model.
         state: Where it is.
-        cause: What triggered it, in a few words.
-        alert_id: Alert that triggered it.
+        trigger: What asked for it.
+        cause: The same in a few words.
         since: Beginning of the window whose rows it learns from.
         until: End of that window.
         attempt: How often it was begun; the fence of its lease.
@@ -43,8 +63,8 @@ class Retraining:
     id: int
     model: str
     state: RetrainingState
+    trigger: Trigger
     cause: str
-    alert_id: int | None
     since: datetime | None
     until: datetime | None
     attempt: int
@@ -53,3 +73,49 @@ class Retraining:
     error: str | None
     created_at: datetime
     finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A model's retraining is held until somebody resumes it.
+
+    Attributes:
+        model: Registered model.
+        kind: Why.
+        actor: Who held it.
+        reason: In words.
+        at: Since when.
+    """
+
+    model: str
+    kind: HoldKind
+    actor: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a trigger led to.
+
+    Attributes:
+        model: Registered model.
+        trigger: What asked.
+        key: Which of its occasions: `check 7`, a slot, …
+        cause: The occasion in words.
+        retraining_id: The retraining that was opened; `None` when none was.
+        refusal: Why none was; empty when one was.
+        at: When it was decided.
+    """
+
+    model: str
+    trigger: Trigger
+    key: str
+    cause: str
+    retraining_id: int | None
+    refusal: str
+    at: datetime
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return f"none: {self.refusal}" if self.retraining_id is None else f"opened retraining {self.retraining_id}"

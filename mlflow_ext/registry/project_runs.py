@@ -11,9 +11,9 @@ from mlflow.entities import Experiment, Run, RunStatus, ViewType
 
 from mlflow_ext.domain.retraining import RUN_TAG, TRIGGER_VARIABLE
 from mlflow_ext.domain.stages import ModelVersion
-from mlflow_ext.policy import RetrainingPolicy
 from mlflow_ext.ports import RegistryView
 from mlflow_ext.registry.client import translated
+from mlflow_ext.retraining_policy import RetrainingPolicy
 
 _UNFINISHED = {RunStatus.to_string(RunStatus.RUNNING), RunStatus.to_string(RunStatus.SCHEDULED)}
 
@@ -38,6 +38,9 @@ class ProjectRuns:
         """Write the command line."""
         command = [sys.executable, "-P", "-m", "mlflow", "run", policy.project or "", "-e", policy.entry_point]
         command += ["--env-manager", policy.env_manager, "--run-name", _run_name(trigger_id, model)]
+        command += ["--backend", policy.backend]
+        if policy.backend_config is not None:
+            command += ["--backend-config", policy.backend_config]
         if policy.version is not None:
             command += ["-v", policy.version]
         for name, value in parameters.items():

@@ -1,18 +1,15 @@
-"""Retrainings as rows: which alerts start one, who runs it, how it ended. Running it: `drift/retraining.py`."""
+"""Retrainings as rows: who runs one, how it ended. What opens one is `retraining_triggers.py`; running it, `drift/`."""
 
-from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Engine, RowMapping, func, select, text
 
-from mlflow_ext.domain.retraining import Retraining, RetrainingState
-from mlflow_ext.policy import RetrainingPolicy
+from mlflow_ext.domain.retraining import Retraining, RetrainingState, Trigger
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.lease import LeaseTable
-from mlflow_ext.store.tables import alert, drift_check, retraining
+from mlflow_ext.store.tables import retraining
 
-_OPEN = (RetrainingState.DUE, RetrainingState.RUNNING)
+OPEN = (RetrainingState.DUE, RetrainingState.RUNNING)
 _COLUMNS = [retraining.c[name] for name in Retraining.__slots__]
 
 
@@ -24,31 +21,9 @@ class Retrainings:
         self._engine = engine
         self.lease = LeaseTable(engine, retraining, owner=owner, lease_s=lease_s)
 
-    def consider_next_alert(self, policy_of: Callable[[str], RetrainingPolicy]) -> tuple[int, str] | None:
-        """Decide what the oldest undecided alert triggers, and record the decision; `None` when all are decided.
-
-        Returns:
-            Number of the alert, and the decision: `opened retraining 7`, or why there is none.
-        """
-        undecided = (
-            select(alert.c.id, alert.c.model, drift_check.c.since, drift_check.c.until)
-            .outerjoin(drift_check, drift_check.c.id == alert.c.check_id)
-            .where(alert.c.retraining.is_(None))
-            .order_by(alert.c.id)
-            .limit(1)
-            .with_for_update(skip_locked=True, of=alert)
-        )
-        with translated(), self._engine.begin() as connection:
-            row = connection.execute(undecided).mappings().one_or_none()
-            if row is None:
-                return None
-            decision = _decide(connection, row, policy_of(row["model"]))
-            connection.execute(update(alert).where(alert.c.id == row["id"]).values(retraining=decision))
-            return row["id"], decision
-
     def claim(self) -> Retraining | None:
         """Take the oldest retraining that nobody runs."""
-        row = self.lease.claim(_OPEN, RetrainingState.RUNNING)
+        row = self.lease.claim(OPEN, RetrainingState.RUNNING)
         return None if row is None else _retraining(row)
 
     def any_open(self) -> bool:
@@ -56,7 +31,7 @@ class Retrainings:
         row = retraining.c
         free = row.lease_until.is_(None) | (row.lease_until <= func.clock_timestamp())
         with translated(), self._engine.connect() as connection:
-            return connection.execute(select(row.id).where(row.state.in_(_OPEN), free).limit(1)).first() is not None
+            return connection.execute(select(row.id).where(row.state.in_(OPEN), free).limit(1)).first() is not None
 
     def done(self, one: Retraining, run_id: str, version: int) -> bool:
         """Record the version; False when another worker took it over."""
@@ -83,35 +58,6 @@ class Retrainings:
         return self.lease.finish(one.id, one.attempt, {**values, "finished_at": func.clock_timestamp()})
 
 
-def _decide(connection: Connection, row: RowMapping, policy: RetrainingPolicy) -> str:
-    if policy.project is None:
-        return "none: the policy names no project"
-    mine = retraining.c.model == row["model"]
-    cooldown = text(f"interval '{policy.cooldown_s:.3f} seconds'")
-    ends = retraining.c.finished_at + cooldown
-    cooling = connection.execute(
-        select(func.max(ends)).where(mine, retraining.c.finished_at.is_not(None), ends > func.clock_timestamp())
-    ).scalar()
-    if cooling is not None:
-        return f"none: cooling down until {cooling.isoformat(timespec='seconds')}"
-    opened = connection.execute(
-        upsert(retraining)
-        .values(
-            model=row["model"],
-            cause=f"alert {row['id']}",
-            alert_id=row["id"],
-            since=row["since"],
-            until=row["until"],
-        )
-        .on_conflict_do_nothing()
-        .returning(retraining.c.id)
-    ).scalar()
-    if opened is not None:
-        return f"opened retraining {opened}"
-    other = connection.execute(select(retraining.c.id).where(mine, retraining.c.state.in_(_OPEN))).scalar()
-    return f"none: retraining {other} is open"
-
-
 def _retraining(row: RowMapping) -> Retraining:
     values = {name: row[name] for name in Retraining.__slots__}
-    return Retraining(**{**values, "state": RetrainingState(row["state"])})
+    return Retraining(**{**values, "state": RetrainingState(row["state"]), "trigger": Trigger(row["trigger"])})

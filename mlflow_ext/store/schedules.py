@@ -87,9 +87,13 @@ def next_slot(cron: str, timezone: str, after: datetime) -> datetime:
     return found
 
 
+def latest_slot(cron: str, timezone: str, before: datetime) -> datetime:
+    """Give the last time before `before` at which the cron text was due, read in the time zone."""
+    found: datetime = croniter(cron, before.astimezone(ZoneInfo(timezone))).get_prev(datetime)
+    return found
+
+
 def _latest_slot(row: RowMapping) -> datetime:
     """Give the newest slot that is due: slots that nobody was there for are not checked one by one."""
-    local: datetime = row["now"].astimezone(ZoneInfo(row["timezone"]))
-    previous: datetime = croniter(row["cron"], local).get_prev(datetime)
     next_run: datetime = row["next_run"]
-    return max(next_run, previous)
+    return max(next_run, latest_slot(row["cron"], row["timezone"], row["now"]))

@@ -281,8 +281,6 @@ alert = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("last_error", Text),
     _at("next_attempt_at", now=True),
-    # what became of it as a retraining trigger; unset until somebody looked
-    Column("retraining", Text),
     _at("created_at", now=True),
     _at("delivered_at"),
 )
@@ -294,8 +292,8 @@ retraining = Table(
     _workspace(),
     Column("model", Text, nullable=False),
     Column("state", Text, nullable=False, server_default="due"),
+    Column("trigger", Text, nullable=False, server_default="drift"),
     Column("cause", Text, nullable=False),
-    Column("alert_id", BigInteger, ForeignKey(alert.c.id, ondelete="SET NULL"), unique=True),
     _at("since"),
     _at("until"),
     *_lease(),

@@ -3,10 +3,16 @@
 from alembic import context
 from sqlalchemy import text
 
-from mlflow_ext.store import audit_tables, decision_tables, guard_table, pin_table
+from mlflow_ext.store import audit_tables, decision_tables, guard_table, pin_table, retraining_tables
 from mlflow_ext.store.tables import SCHEMA, metadata
 
-__all__ = ["audit_tables", "decision_tables", "guard_table", "pin_table"]  # imported so that the metadata knows it
+__all__ = [
+    "audit_tables",
+    "decision_tables",
+    "guard_table",
+    "pin_table",
+    "retraining_tables",
+]  # imported so that the metadata knows it
 
 connection = context.config.attributes["connection"]
 # a migration that waits for a lock makes everybody else wait behind it: give up instead

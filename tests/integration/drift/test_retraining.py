@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import insert
 
+from drift.triggers import Triggers
 from drift.waiting import run_now
 from drift.worker import retraining_step, set_up_process
 from mlflow_ext.domain.retraining import Retraining, RetrainingState
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.store.replicas import Replicas
+from mlflow_ext.store.retraining_triggers import RetrainingTriggers
 from mlflow_ext.store.retrainings import Retrainings
 from mlflow_ext.store.tables import feedback
 from tests.conftest import wait_until
@@ -87,8 +89,7 @@ def drifted(world: World, project: Path, mode: str = "fast", *, labels: bool = T
                 ],
             )
     run_now(world.parts, world.model, since=SINCE, until=SINCE + HOUR, version=None, quiet=True)
-    while Retrainings(world.engine).consider_next_alert(lambda model: world.settings.policy(model).retraining):
-        pass
+    Triggers(RetrainingTriggers(world.engine), lambda model: world.settings.policy(model).retraining).look([])
 
 
 def only(world: World) -> Retraining:
@@ -157,6 +158,5 @@ def test_a_killed_runner_is_taken_over_and_checks_go_on_meanwhile(world: World, 
     assert {version.version for version in world.client.search_model_versions(f"name='{world.model}'")} == {"1", "2"}
     runs = world.client.search_runs(["0"], f"tags.`mlflow_ext.retraining` = '{one.id}'")
     assert sorted(run.info.status for run in runs) == ["FINISHED", "KILLED"]
-    with world.engine.connect() as connection:
-        decisions = list(connection.execute(text("SELECT retraining FROM mlflow_ext.alert ORDER BY id")).scalars())
+    decisions = [str(decision) for decision in RetrainingTriggers(world.engine).decisions(world.model)]
     assert f"none: retraining {one.id} is open" in decisions

@@ -1,80 +1,115 @@
-"""Which alerts open a retraining: at most one per model, with a reason for every other."""
+"""Occasions are decided once, under the policy's brakes; holds outlive the process that made them."""
 
-from sqlalchemy import Engine, insert, text
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
-from mlflow_ext.domain.retraining import RetrainingState
-from mlflow_ext.policy import RetrainingPolicy
+import pytest
+from sqlalchemy import Engine, text
+
+from mlflow_ext.domain.retraining import HoldKind, RetrainingState, Trigger
+from mlflow_ext.errors import ConflictError, NotFoundError
+from mlflow_ext.retraining_policy import RetrainingPolicy
+from mlflow_ext.store.retraining_triggers import Occasion, RetrainingTriggers
 from mlflow_ext.store.retrainings import Retrainings
-from mlflow_ext.store.tables import alert
 
-POLICY = RetrainingPolicy(project="here", cooldown_s=60.0)
-
-
-def raise_alert(engine: Engine, model: str = "m") -> int:
-    """Put an alert into the outbox."""
-    with engine.begin() as connection:
-        values = {"model": model, "severity": "warning", "message": "drifted"}
-        return int(connection.execute(insert(alert).values(values).returning(alert.c.id)).scalar_one())
+POLICY = RetrainingPolicy(project="here", cooldown_s=60.0, halt_after=2)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def test_an_alert_opens_one_and_others_wait_for_it_and_the_cooldown(engine: Engine) -> None:
-    """Opened; refused while it is open; refused while it cools down; opened again afterwards."""
+def occasion(number: int, model: str = "m", trigger: Trigger = Trigger.DRIFT) -> Occasion:
+    """Make an occasion."""
+    return Occasion(model, trigger, f"check {number}", f"check {number} says drift", NOON, NOON + timedelta(hours=1))
+
+
+def decide(engine: Engine, number: int, trigger: Trigger = Trigger.DRIFT, *, again: bool = False) -> str | None:
+    """Decide an occasion and say what came of it; `None` when that is nothing new."""
+    decided = RetrainingTriggers(engine).decide(occasion(number, trigger=trigger), POLICY.limits, again=again)
+    return None if decided is None else str(decided)
+
+
+def finish(engine: Engine, *, minutes_ago: float = 0) -> None:
+    """Let the open retraining end well, some time ago."""
     retrainings = Retrainings(engine, owner="me")
-    decisions = []
-
-    def decide() -> str:
-        raise_alert(engine)
-        decided = retrainings.consider_next_alert(lambda _: POLICY)
-        assert decided is not None
-        decisions.append(decided[1])
-        return decided[1]
-
-    assert decide().startswith("opened retraining")
-    assert "is open" in decide()
     one = retrainings.claim()
     assert one is not None
     assert retrainings.done(one, "run", 2)
-    assert "cooling down until" in decide()
+    with engine.begin() as connection:
+        back = f"- interval '{minutes_ago} minutes'"
+        connection.execute(
+            text(f"UPDATE mlflow_ext.retraining SET finished_at = finished_at {back}, created_at = created_at {back}")
+        )
+
+
+def test_one_opens_and_others_wait_for_it_and_the_cooldown(engine: Engine) -> None:
+    """Opened; refused while it is open and while it cools down; opened again afterwards. Every reason is kept."""
+    said = [decide(engine, 1), decide(engine, 2)]
+    finish(engine)
+    said.append(decide(engine, 3))
     with engine.begin() as connection:
         connection.execute(text("UPDATE mlflow_ext.retraining SET finished_at = finished_at - interval '2 minutes'"))
-    assert decide().startswith("opened retraining")
-    assert retrainings.consider_next_alert(lambda _: POLICY) is None
-    assert [found.state for found in retrainings.find("m")] == [RetrainingState.DUE, RetrainingState.DONE]
+    said.append(decide(engine, 4))
+    assert [str(one).split(" until")[0].rstrip("0123456789") for one in said] == [
+        "opened retraining ",
+        "none: retraining 1 is open",
+        "none: cooling down",
+        "opened retraining ",
+    ]
+    assert [str(one) for one in reversed(RetrainingTriggers(engine).decisions("m"))] == said
+    assert [found.state for found in Retrainings(engine).find("m")] == [RetrainingState.DUE, RetrainingState.DONE]
 
 
-def test_without_a_project_nothing_is_opened_and_the_reason_is_kept(engine: Engine) -> None:
-    """The alert's row says why."""
-    raise_alert(engine)
-    retrainings = Retrainings(engine)
-    assert retrainings.consider_next_alert(lambda _: RetrainingPolicy()) is not None
-    assert retrainings.find() == []
-    with engine.connect() as connection:
-        kept = connection.execute(text("SELECT retraining FROM mlflow_ext.alert")).scalar()
-    assert kept == "none: the policy names no project"
+def test_an_occasion_is_decided_once_however_many_look(engine: Engine) -> None:
+    """Twenty schedulers see the same check at once: one retraining, one decision."""
+    with ThreadPoolExecutor(20) as schedulers:
+        said = list(schedulers.map(lambda _: decide(engine, 1), range(20)))
+    assert [one for one in said if one is not None] == ["opened retraining 1"]
+    assert len(RetrainingTriggers(engine).decisions()) == 1
 
 
-def test_other_models_are_not_held_up(engine: Engine) -> None:
-    """One open retraining per model, not in all."""
-    retrainings = Retrainings(engine)
-    for model in ("a", "b"):
-        raise_alert(engine, model)
-        retrainings.consider_next_alert(lambda _: POLICY)
-    assert {one.model for one in retrainings.find()} == {"a", "b"}
+def test_a_refusal_that_is_looked_at_again(engine: Engine) -> None:
+    """New rows that came at a bad time open a retraining later; the refusal is noted once for each brake."""
+    decide(engine, 1)
+    assert [decide(engine, 9, Trigger.ROWS, again=True) for _ in range(3)] == ["none: retraining 1 is open", None, None]
+    finish(engine, minutes_ago=5)
+    assert decide(engine, 9, Trigger.ROWS, again=True) == "opened retraining 2"
+    assert decide(engine, 9, Trigger.ROWS, again=True) is None
 
 
-def test_a_killed_runners_retraining_is_taken_over_after_the_lease(engine: Engine) -> None:
-    """And the killed one's late word changes nothing."""
-    raise_alert(engine)
-    first, second = (Retrainings(engine, owner=name, lease_s=1.0) for name in ("first", "second"))
-    first.consider_next_alert(lambda _: POLICY)
-    mine = first.claim()
-    assert mine is not None
-    assert second.claim() is None
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE mlflow_ext.retraining SET lease_until = clock_timestamp()"))
-    theirs = second.claim()
-    assert theirs is not None
-    assert theirs.attempt == 2
-    assert not first.done(mine, "run", 2)
-    assert second.failed(theirs, "why")
-    assert second.find()[0].error == "why"
+def test_a_world_that_does_not_settle_is_halted_until_a_person_resumes(engine: Engine) -> None:
+    """After two circles retraining is held with the reason; other drift is refused; a person's word lets it go on."""
+    triggers = RetrainingTriggers(engine)
+    for number in (1, 2):
+        assert str(decide(engine, number)).startswith("opened"), number
+        finish(engine, minutes_ago=5)
+    assert "did not settle after 2 retrainings" in str(decide(engine, 3))
+    held = triggers.holds()["m"]
+    assert (held.kind, held.actor) == (HoldKind.FLAPPING, "the drift scheduler")
+    assert str(decide(engine, 4)).startswith("none: held by the drift scheduler")
+    assert triggers.resume("m", "ann").kind is HoldKind.FLAPPING
+    assert str(decide(engine, 5)).startswith("opened")
+
+
+def test_a_person_holds_and_resumes(engine: Engine) -> None:
+    """Nothing starts meanwhile, not even by hand; holding twice and resuming nothing are said to be mistakes."""
+    triggers = RetrainingTriggers(engine)
+    triggers.pause("m", "ann", "the year's end")
+    for trigger in Trigger:
+        assert decide(engine, 1, trigger) == "none: held by ann: the year's end"
+    assert triggers.decide(occasion(1, "other"), POLICY.limits) is not None
+    with pytest.raises(ConflictError, match="held already, by ann"):
+        triggers.pause("m", "bob", "me too")
+    triggers.resume("m", "bob")
+    with pytest.raises(NotFoundError, match="not held"):
+        triggers.resume("m", "bob")
+    assert str(decide(engine, 2)).startswith("opened")
+
+
+def test_a_pause_takes_the_place_of_a_halt(engine: Engine) -> None:
+    """A person's word outranks the robot's."""
+    triggers = RetrainingTriggers(engine)
+    for number in (1, 2):
+        decide(engine, number)
+        finish(engine, minutes_ago=5)
+    decide(engine, 3)
+    triggers.pause("m", "ann", "looking at it")
+    assert triggers.holds()["m"].kind is HoldKind.PERSON
