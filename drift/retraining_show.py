@@ -15,7 +15,7 @@ _COLOURS = {RetrainingState.DONE: "green", RetrainingState.FAILED: "red"}
 
 def as_dicts(decisions: Sequence[Decision], past: Sequence[Retraining], holds: Sequence[Hold]) -> dict[str, Any]:
     """Give all in JSON-ready form."""
-    named = {"decisions": decisions, "retrainings": past, "holds": holds}
+    named: dict[str, Sequence[Any]] = {"decisions": decisions, "retrainings": past, "holds": holds}
     return {name: [_plain(asdict(one)) for one in some] for name, some in named.items()}
 
 

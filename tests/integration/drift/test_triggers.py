@@ -1,4 +1,4 @@
-"""What asks for a retraining: checks, metrics, rows, the clock, a person. Real tables; rows as schedulers write them."""
+"""What asks for a retraining: checks, metrics, rows, the clock, a person. Real tables, rows as schedulers write."""
 
 from datetime import timedelta
 from typing import Any
