@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mlflow_ext.domain.gates import GateResult
+from mlflow_ext.domain.provenance import Provenance
 from mlflow_ext.domain.signature import Signature
 
 if TYPE_CHECKING:
@@ -207,6 +208,18 @@ class GateContext(Protocol):
         """
         ...
 
+    def read_rows(self, source: str) -> "pd.DataFrame":
+        """Read other rows of the candidate's, such as those it was trained on.
+
+        Args:
+            source: As `evaluation.data` of a policy: `artifact:PATH` inside the candidate's run, or a path or URI.
+
+        Raises:
+            MissingEvidenceError: There are none; the message says where to log them.
+            EvaluationImpossibleError: The file is neither Parquet nor CSV.
+        """
+        ...
+
     @property
     def registered(self) -> Registered:
         """What the registry says about the candidate.
@@ -222,6 +235,17 @@ class GateContext(Protocol):
 
         Raises:
             MissingEvidenceError: Nobody asked for one: the model is only evaluated.
+        """
+        ...
+
+    def provenance(self, publishers: Mapping[str, str]) -> Provenance:
+        """Examine the candidate's files, without loading them.
+
+        Args:
+            publishers: File with the public key by name; where empty, those that the policy allows to sign.
+
+        Raises:
+            MissingEvidenceError: Only the loaded model is at hand.
         """
         ...
 

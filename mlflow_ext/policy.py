@@ -115,6 +115,8 @@ class ServingPolicy(Section):
     Attributes:
         keep_previous_s: Seconds that the former Production version stays loaded after a flip.
         trust: `types`: only models without pickle and without code of their own; `code`: the publisher is trusted.
+        publishers: File with the public key (PEM, elliptic curve) by the publisher's name. Where there are any, only
+            versions that one of them signed are loaded, anywhere.
         engine: What may compute answers instead of the model's own `predict`, where it agrees with it: `auto` (a
             kernel, or else an ONNX twin that is faster), `python` (nothing), `onnx` (a twin, or else as `auto`).
         onnx_tolerance: By how much a regressor's answers by the twin may differ from the model's: relative to answers
@@ -126,6 +128,7 @@ class ServingPolicy(Section):
 
     keep_previous_s: float = Field(default=600.0, ge=0)
     trust: Literal["types", "code"] = "types"
+    publishers: dict[str, str] = Field(default_factory=dict)
     engine: Literal["auto", "python", "onnx"] = "auto"
     onnx_tolerance: float = Field(default=1e-9, ge=0, le=1e-2)
     quantise: Literal["none", "int8"] = "none"

@@ -141,6 +141,7 @@ class Loader:
             opened = open_model(
                 *(self._client, version, self._directory),
                 trust=policy.trust,
+                publishers=policy.publishers,
                 pinned=pinned,
                 rehearse=self._rehearsal,
             )

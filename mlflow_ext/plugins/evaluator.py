@@ -199,8 +199,12 @@ class _Production:
 
         from mlflow_ext.registry.loading import open_model
 
-        trust = self._policy.serving.trust
-        opened = open_model(self._client, self.version, Path(self._directory.name), trust=trust)
+        serving = self._policy.serving
+        opened = open_model(
+            *(self._client, self.version, Path(self._directory.name)),
+            trust=serving.trust,
+            publishers=serving.publishers,
+        )
         metrics = self._evaluation.measure(opened.model, prefix=_CHAMPION)
         return _loaded(opened.model, self.version.version, f"version {self.version.version} in Production", metrics)
 

@@ -1,14 +1,16 @@
 """A model version's files: fetched once into a directory of their own, and judged before anything loads them.
 
 Loading a model is running whatever its files ask for, so everything that loads one does it through `loading.py`, which
-calls `fetch` first. The checks, in their order: the files (`model_files.py`), the MLmodel (`mlmodel_file.py`), the
-skops file as an archive and by its types (`skops_file.py`), the digests that passed the gates.
+calls `fetch` first. The checks, in their order: the files (`model_files.py`), who signed them (`signatures.py`), the
+MLmodel (`mlmodel_file.py`), the skops file as an archive and by its types (`skops_file.py`), the digests that passed
+the gates.
 """
 
 import hashlib
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlparse
@@ -32,6 +34,7 @@ from mlflow_ext.registry.model_files import (
     check_listing,
     manifest_of,
 )
+from mlflow_ext.registry.signatures import UnsignedError, signer
 
 
 def fetch(
@@ -40,6 +43,7 @@ def fetch(
     into: Path,
     *,
     trust: Literal["types", "code"] | str,
+    publishers: Mapping[str, str] | None = None,
     pinned: Manifest | None = None,
 ) -> Path:
     """Give a directory with a model version's files, downloaded when they are not there yet, and safe to load.
@@ -51,6 +55,7 @@ def fetch(
         version: Which version.
         into: Where models are kept, `<data_dir>/models`.
         trust: `policy.serving.trust`: `types` or `code`.
+        publishers: `policy.serving.publishers`: who must have signed the files, where there are any.
         pinned: The files that passed the gates; `None` for a version that no gates have passed.
 
     Raises:
@@ -63,7 +68,7 @@ def fetch(
     directory = directory_of(version, into)
     if directory.is_dir():
         try:
-            check(directory, version, trust=trust, pinned=pinned)
+            check(directory, version, trust=trust, publishers=publishers, pinned=pinned)
         except UnsafeModelError:
             # either policy changed, or the cached copy did; a fresh copy settles which
             shutil.rmtree(directory, ignore_errors=True)
@@ -72,7 +77,7 @@ def fetch(
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=directory.parent) as partial:
         found = download(client, version, Path(partial))
-        check(found, version, trust=trust, pinned=pinned)
+        check(found, version, trust=trust, publishers=publishers, pinned=pinned)
         try:
             found.rename(directory)
         except OSError:
@@ -87,7 +92,14 @@ def directory_of(version: ModelVersion, into: Path) -> Path:
     return into / _folder(version.model) / _key(version)
 
 
-def check(directory: Path, version: ModelVersion, *, trust: str, pinned: Manifest | None = None) -> None:
+def check(
+    directory: Path,
+    version: ModelVersion,
+    *,
+    trust: str,
+    publishers: Mapping[str, str] | None = None,
+    pinned: Manifest | None = None,
+) -> None:
     """Judge a model's files without running any of them.
 
     Raises:
@@ -98,6 +110,8 @@ def check(directory: Path, version: ModelVersion, *, trust: str, pinned: Manifes
     try:
         # with the description first, so that a pickle is refused with the words that say how to log it otherwise
         check_files(directory, plain_only=False)
+        if publishers:
+            signer(directory, publishers)
         description = mlmodel_file.read(directory)
         mlmodel_file.flavors(description)
         mlmodel_file.check_paths(description)
@@ -107,6 +121,11 @@ def check(directory: Path, version: ModelVersion, *, trust: str, pinned: Manifes
             _check_skops(file, declared)
     except AsksTooMuchError as exc:
         raise _refused(version, str(exc), exc.way_out) from exc
+    except UnsignedError as exc:
+        raise UnsafeModelError(
+            f"{_named(version)} is not loaded: {exc}. The policy loads only what one of its publishers signed "
+            f"({', '.join(publishers or ())}); sign the model's files, and register them as a new version"
+        ) from exc
     except BadFilesError as exc:
         raise UnsafeModelError(f"{_named(version)} cannot be loaded: {exc}") from exc
     if pinned is not None:

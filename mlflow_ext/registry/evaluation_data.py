@@ -68,21 +68,26 @@ def _from_run(client: MlflowClient, run_id: str, path: str, way_out: str) -> tup
             file = download_artifacts(
                 run_id=run_id, artifact_path=path, dst_path=scratch, tracking_uri=client.tracking_uri
             )
-            return _read(file), f"{client.get_run(run_id).info.artifact_uri}/{path}"
+            return read_table(file), f"{client.get_run(run_id).info.artifact_uri}/{path}"
 
 
 def _from_uri(uri: str, model: str) -> pd.DataFrame:
     if uri.startswith(_MLFLOW_SCHEMES):
         with translated(), tempfile.TemporaryDirectory(prefix="mlflow-ext-rows-") as scratch:
-            return _read(download_artifacts(artifact_uri=uri, dst_path=scratch))
+            return read_table(download_artifacts(artifact_uri=uri, dst_path=scratch))
     try:
-        return _read(uri)
+        return read_table(uri)
     except (OSError, ImportError) as exc:
         setting = _SETTING.format(model=model)
         raise EvaluationImpossibleError(f"no evaluation data: {uri} cannot be read ({exc}); check {setting}") from exc
 
 
-def _read(location: str) -> pd.DataFrame:
+def read_table(location: str) -> pd.DataFrame:
+    """Read Parquet, or CSV where the name ends so.
+
+    Raises:
+        EvaluationImpossibleError: It is neither.
+    """
     name = location.split("?")[0].removesuffix(".gz")
     try:
         return pd.read_csv(location) if name.endswith(".csv") else pd.read_parquet(location)

@@ -4,9 +4,11 @@ What is measured before any gate is asked is in `measuring.py`.
 """
 
 import re
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -14,11 +16,15 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
+from mlflow_ext.domain.provenance import Provenance
 from mlflow_ext.domain.stages import ModelVersion
-from mlflow_ext.errors import MissingEvidenceError
+from mlflow_ext.errors import MissingEvidenceError, NotFoundError
 from mlflow_ext.gate_context import AskedFor, JudgedVersion, LoggedRequests, Registered
 from mlflow_ext.registry.client import translated
 from mlflow_ext.registry.description import without_block
+from mlflow_ext.registry.evaluation_data import read_table
+from mlflow_ext.registry.provenance import examine
+from mlflow_ext.registry.run_data import fetch_rows
 
 FOLDER = "gates"
 """Where gates' pictures and tables are among a run's artifacts."""
@@ -39,6 +45,7 @@ class RunContext:
         find_requests: Gives what clients sent lately; raises where there is nothing.
         version: The candidate in the registry; `None` for a model that is not registered.
         folder: Where pictures and tables are put among the run's artifacts.
+        publishers: Who may sign, by the policy.
         asked_for: The promotion; `None` where a model is only evaluated.
     """
 
@@ -52,6 +59,7 @@ class RunContext:
     find_requests: Callable[[], LoggedRequests]
     version: ModelVersion | None = None
     folder: str = FOLDER
+    publishers: Mapping[str, str] = field(default_factory=dict)
     asked_for: AskedFor | None = None
     _names: set[str] = field(default_factory=set)
 
@@ -65,6 +73,16 @@ class RunContext:
         """Give what clients sent lately."""
         return self.find_requests()
 
+    def read_rows(self, source: str) -> pd.DataFrame:
+        """Read other rows of the candidate's run, or of a policy's own place."""
+        if self.version is None:
+            raise MissingEvidenceError("the model being evaluated is not registered, so it has no other rows")
+        with tempfile.TemporaryDirectory(prefix="mlflow-ext-rows-") as scratch:
+            try:
+                return read_table(str(fetch_rows(self.client, self.version, source, Path(scratch))))
+            except NotFoundError as exc:
+                raise MissingEvidenceError(str(exc)) from exc
+
     @cached_property
     def registered(self) -> Registered:
         """Read what the registry says about the candidate."""
@@ -72,6 +90,13 @@ class RunContext:
             raise MissingEvidenceError("the model being evaluated is not registered")
         with translated():
             return read_registered(self.client, self.version)
+
+    def provenance(self, publishers: Mapping[str, str]) -> Provenance:
+        """Examine the candidate's files."""
+        directory = self.candidate.directory
+        if self.version is None:
+            raise MissingEvidenceError("the model being evaluated is not registered")
+        return examine(directory, self.version, publishers or self.publishers)
 
     @property
     def promotion(self) -> AskedFor:

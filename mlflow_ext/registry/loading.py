@@ -4,7 +4,7 @@ Evaluation, serving, replays and the evaluator plugin all come through here; a t
 nobody else calls MLflow's loaders. The checks themselves are in `artifacts.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ def open_model(
     into: Path,
     *,
     trust: str,
+    publishers: Mapping[str, str] | None = None,
     pinned: Manifest | None = None,
     rehearse: Callable[[Path], None] = lambda _: None,
 ) -> OpenedModel:
@@ -49,6 +50,7 @@ def open_model(
         version: Which version.
         into: Where models are kept, `<data_dir>/models`.
         trust: `policy.serving.trust`: `types` or `code`.
+        publishers: `policy.serving.publishers`: who must have signed the files, where there are any.
         pinned: The files that passed the gates; `None` for a version that no gates have passed.
         rehearse: Called with the judged files before they are loaded here; raises where they must not be.
 
@@ -58,7 +60,7 @@ def open_model(
         UnsafeModelError: The files ask for more trust than `trust` gives, or are not the pinned ones.
         Exception: Whatever loading the model raises.
     """
-    directory = fetch(client, version, into, trust=trust, pinned=pinned)
+    directory = fetch(client, version, into, trust=trust, publishers=publishers, pinned=pinned)
     manifest = pinned if pinned is not None else manifest_of(directory)
     rehearse(directory)
     return OpenedModel(load_judged(directory), directory, manifest)

@@ -94,6 +94,7 @@ def measure(request: dict[str, Any]) -> GateReport:
                 model_type=policy.evaluation.model_type,
                 find_requests=lambda: read_requests(request["requests"]),
                 version=candidate,
+                publishers=policy.serving.publishers,
                 asked_for=_asked_for(request, run_id),
             )
             results = judge(policy.gates, context)
@@ -163,7 +164,7 @@ class _Bench:
         self._rows = rows
         self._policy: EvaluationPolicy = policy.evaluation
         self._models = models
-        self._trust = policy.serving.trust
+        self._trust, self._publishers = policy.serving.trust, policy.serving.publishers
         self.manifest: Manifest | None = None
         """Files of the version that was measured last."""
         self.model: Any = None
@@ -174,7 +175,9 @@ class _Bench:
         named = f"version {version.version} of {version.model}"
         files = Manifest.from_list(pinned) if pinned is not None else None
         try:
-            opened = open_model(self._client, version, self._models, trust=self._trust, pinned=files)
+            opened = open_model(
+                self._client, version, self._models, trust=self._trust, publishers=self._publishers, pinned=files
+            )
         except UnavailableError:
             raise
         except MlflowExtError as exc:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlflow_ext.domain.provenance import Provenance
 from mlflow_ext.domain.signature import Signature
 from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
 from mlflow_ext.gate_context import AskedFor, LoggedRequests, Registered
@@ -83,6 +84,8 @@ class MemoryContext:
         logged: What clients sent lately, or `None`.
         entry: What the registry says about the candidate, or `None`.
         asked_for: The promotion, or `None`.
+        files: What the candidate's files show, or `None`.
+        others: Other rows by source.
         pictures: PNG by artifact path.
         tables: Rows by artifact path.
     """
@@ -96,6 +99,8 @@ class MemoryContext:
     logged: LoggedRequests | None = None
     entry: Registered | None = None
     asked_for: AskedFor | None = None
+    files: Provenance | None = None
+    others: "dict[str, pd.DataFrame]" = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)
     tables: "dict[str, pd.DataFrame]" = field(default_factory=dict)
 
@@ -113,12 +118,24 @@ class MemoryContext:
             raise MissingEvidenceError("no request is logged")
         return self.logged
 
+    def read_rows(self, source: str) -> "pd.DataFrame":
+        """Read other rows of the candidate's."""
+        if source not in self.others:
+            raise MissingEvidenceError(f"there is no {source}; log it in the run that logs the model")
+        return self.others[source]
+
     @property
     def registered(self) -> Registered:
         """Give what the registry says about the candidate."""
         if self.entry is None:
             raise MissingEvidenceError("the model being evaluated is not registered")
         return self.entry
+
+    def provenance(self, publishers: Mapping[str, str]) -> Provenance:
+        """Give what its files show; of publishers it knows as little as of keys."""
+        if self.files is None:
+            raise MissingEvidenceError("the model being evaluated is not registered")
+        return self.files
 
     @property
     def promotion(self) -> AskedFor:
