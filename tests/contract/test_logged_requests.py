@@ -17,6 +17,7 @@ from mlflow_ext.registry.requests_file import read_requests, write_requests
 from mlflow_ext.registry.scoring_protocol import ModelColumns
 from mlflow_ext.spool import PredictionRecord
 from mlflow_ext.store.logged_requests import SegmentRequests
+from mlflow_ext.store.request_filter import filter_of
 from mlflow_ext.store.segments import Segments
 from mlflow_ext.testing import MemoryRequests
 
@@ -70,7 +71,8 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> RequestLog:
             uri = str(tmp_path / f"{part}-{one}.parquet")
             size = write_segment(uri, merged(tables))
             segment = Segment("wine", one, SINCE, uri, len(mine), size, mine[0].at, mine[-1].at)
-            index.commit(f"spool-{part}-{one}", seen=0, offset=1, added=[segment], replaced=[])
+            ids = filter_of(each.request_id for each in mine)
+            index.commit(f"spool-{part}-{one}", seen=0, offset=1, added={segment: ids}, replaced=[])
     return SegmentRequests(request.getfixturevalue("engine"))
 
 
