@@ -2,9 +2,12 @@
 
 import sys
 
-from benchmarks import flip_latency, prediction_log, quantised_twins, serving
+from benchmarks import drift, drift_calibration, drift_flights, flip_latency, prediction_log, quantised_twins, serving
 
 BENCHMARKS = {
+    "drift": drift.main,
+    "drift-calibration": drift_calibration.main,
+    "drift-flights": drift_flights.main,
     "flips": flip_latency.main,
     "serving": serving.main,
     "prediction-log": prediction_log.main,

@@ -1,29 +1,31 @@
-"""One drift check, the whole story: served version, window, reference, comparison, verdict.
+"""One drift check, the whole story: served version, window, reference, statistics, verdict, and the report for eyes.
 
 When it is due: `schedule.py`; that it reaches MLflow: `delivery.py`; that it survives a kill -9: `worker.py`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from drift.columns import guard
-from drift.logged import estimated_rows, evenly_sampled, without_personal_data
+from drift.engine.comparison import Comparison, compare
+from drift.engine.multivariate import measure
+from drift.engine.rules import Rules
+from drift.engine.statistics import WindowStatistics
+from drift.engine.verdict import decide
 from drift.performance import realised
-from drift.reference import References
-from drift.segment_files import WindowRows, read_window
-from drift.verdict import decide
-from mlflow_ext.domain.drift import DriftCheck, DriftReport, DriftVerdict
-from mlflow_ext.domain.privacy import KeyedHash
-from mlflow_ext.policy import ModelPolicy
+from drift.profiles import KeptReference, Profiles
+from drift.sampling import labelled, sample_of
+from drift.segment_files import WindowRows
+from drift.window import NOTHING, WindowLog
+from mlflow_ext.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftVerdict
+from mlflow_ext.domain.privacy import is_hash
+from mlflow_ext.policy import DriftPolicy, ModelPolicy, PrivacyPolicy
 from mlflow_ext.ports import Pointers, RegistryView
 from mlflow_ext.store.labels import Labels
+from mlflow_ext.store.partials import Partials
 from mlflow_ext.store.segments import Segments
-
-SEED = 0
-"""Of every sample: the same rows give the same report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +36,21 @@ class Sources:
         pointers: Which version is served.
         view: The registry.
         index: Where the predictions are.
+        partials: What is already counted of them.
         labels: What became of them.
-        references: What they are compared with.
+        profiles: What they are compared with.
         policy_of: How a model is watched, as the configuration says now.
-        keyed_hash: What hashes personal data, to compare the reference with hashed columns; `None` without its secret.
+        before: Gives the reports on the windows before a check's.
     """
 
     pointers: Pointers
     view: RegistryView
     index: Segments
+    partials: Partials
     labels: Labels
-    references: References
+    profiles: Profiles
     policy_of: Callable[[str], ModelPolicy]
-    keyed_hash: KeyedHash | None = None
+    before: Callable[[DriftCheck, int, int], Sequence[DriftReport]]
 
 
 def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes | None]:
@@ -67,52 +71,135 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
     policy = sources.policy_of(check.model)
     version = check.version or _served(check.model, sources.pointers)
     if version is None:
-        return _inconclusive(check, None, 0, f"no version of {check.model} is in Production"), None
+        return _inconclusive(check, None, f"no version of {check.model} is in Production"), None
 
-    read = read_window(sources.index, check.model, version, check.window)
-    received = estimated_rows(read)
-    rows = evenly_sampled(read)
-    if len(rows) < policy.drift.minimum_rows:
-        reason = f"{len(rows)} rows in the window, {policy.drift.minimum_rows} are needed"
-        if received > len(rows):
-            reason = f"{len(rows)} logged rows of some {received} in the window, {policy.drift.minimum_rows} are needed"
-        return _inconclusive(check, version, len(rows), reason, received), None
+    log = WindowLog(sources.index, sources.partials, check.model, version, check.window)
+    if sum(one.rows for one in log.segments()) < policy.drift.minimum_rows:
+        # told without a reference: there may be none
+        return _too_few(check, version, log.statistics(NOTHING, {}), policy.drift), None
+    reference = sources.profiles.of(sources.view.version(check.model, version), policy)
+    logged = log.statistics(reference.profile, reference.hashes)
+    share = min(logged.shares, default=1.0)
+    several = len(logged.shares) > 1
+    window = log.thinned(reference.profile, reference.hashes, share) if several else logged
+    if window.rows < policy.drift.minimum_rows:
+        return _too_few(check, version, replace(window, shares=logged.shares), policy.drift), None
 
-    reference = sources.references.read(sources.view.version(check.model, version), policy.drift.reference)
-    there, here = _sample(reference, policy.drift.sample_rows), _sample_window(rows, policy.drift.sample_rows)
-    there, seen, withheld = without_personal_data(there, here.inputs, policy.privacy, sources.keyed_hash)
-    inputs, decided = guard(there, seen, "data", policy.drift.ignore)
-    outputs, others = guard(there, here.outputs, "prediction", policy.drift.ignore)
-
-    # takes seconds in the process's first check: only now is it sure to be needed
-    from drift.evidently_report import compare
-
+    sample = sample_of(log, policy.drift.sample_rows, share if several else None)
+    compared, withheld = _compare(reference, window, sample, policy)
+    verdict, drifted, reason = decide(
+        compared, rules_of(policy.drift), window_rows=window.rows, reference_rows=reference.profile.rows
+    )
+    found = verdict is DriftVerdict.DRIFT
+    if policy.drift.last_windows > 1:
+        before = sources.before(check, version, policy.drift.last_windows - 1)
+        verdict, reason = confirmed(verdict, reason, [one.found_drift for one in before], policy.drift)
     title = f"{check.model} version {version}, {check.window}"
-    compared, snapshot = compare([*inputs, *outputs], drift_share=policy.drift.drift_share, title=title)
-    order = [*rows.inputs.columns, *rows.outputs.columns]
-    columns = sorted([*decided, *others, *compared], key=lambda one: (one.kind, order.index(one.column))) + withheld
-    verdict, share, reason = decide(columns, policy.drift.drift_share)
+    own, snapshot = _for_eyes(reference, sample, policy, title)
+    outputs, labels = labelled(log, sources.labels, share if several else None)
     report = DriftReport(
         model=check.model,
         version=version,
         window=check.window,
         verdict=verdict,
         reason=reason,
-        window_rows=len(rows),
-        received_rows=received,
-        reference_rows=len(reference),
-        columns=tuple(columns),
-        drift_share=share,
-        performance=realised(rows.outputs, labels_of(rows, check.model, sources.labels), policy.evaluation.model_type),
+        window_rows=window.rows,
+        received_rows=logged.received,
+        reference_rows=reference.profile.rows,
+        columns=(*compared.columns, *withheld),
+        drift_share=drifted,
+        performance=realised(outputs, labels, policy.evaluation.model_type, window.rows),
+        found_drift=found,
+        evidently=own,
     )
     return report, snapshot
 
 
-def labels_of(rows: WindowRows, model: str, labels: Labels) -> "pd.Series[Any]":
-    """Give the label of each row, `None` where no feedback came back."""
-    known = labels.of(model, rows.meta["request_id"].tolist())
-    keys = zip(rows.meta["request_id"], rows.meta["row"], strict=True)
-    return pd.Series([known.get((request, int(row))) for request, row in keys], dtype=object)
+def rules_of(policy: DriftPolicy) -> Rules:
+    """Give a policy's rules."""
+    return Rules(
+        alpha=policy.alpha,
+        correction=policy.correction,
+        least_effect=policy.least_effect,
+        number_method=policy.number_method,
+        category_method=policy.category_method,
+        smallest_shift=policy.smallest_shift,
+        power=policy.power,
+        drift_share=policy.drift_share,
+        weights=policy.weights,
+        ignore=frozenset(policy.ignore),
+    )
+
+
+def confirmed(
+    verdict: DriftVerdict, reason: str, before: Sequence[bool], policy: DriftPolicy
+) -> tuple[DriftVerdict, str]:
+    """Ask for drift in several of the last windows.
+
+    Args:
+        verdict: Of this window.
+        reason: Why.
+        before: Whether each of the windows before drifted.
+        policy: In how many of how many.
+    """
+    here = verdict is DriftVerdict.DRIFT
+    count = sum(before) + here
+    if not count:
+        return verdict, reason
+    said = f"{reason}; drift in {count} of the last {len(before) + 1} windows, {policy.drifted_windows} are needed"
+    if count >= policy.drifted_windows:
+        return DriftVerdict.DRIFT, said
+    return (DriftVerdict.OK if here else verdict), said
+
+
+def _compare(
+    reference: KeptReference, window: WindowStatistics, sample: WindowRows, policy: ModelPolicy
+) -> tuple[Comparison, list[ColumnDrift]]:
+    """Compare the window, and tell which columns privacy withholds."""
+    rules = rules_of(policy.drift)
+    withheld = _withheld(policy.privacy, reference)
+    for name in sample.inputs.columns:
+        known = name in reference.hashes or name in withheld
+        if not known and sample.inputs[name].map(is_hash).any():
+            withheld[name] = "hashed in the log, by a policy of before"
+    rules = replace(rules, ignore=rules.ignore | withheld.keys())
+    rows = _like_reference(sample, reference).drop(columns=[name for name in rules.ignore if name in sample.inputs])
+    together = measure(policy.drift.multivariate, reference.sample, rows) if policy.drift.multivariate else []
+    compared = compare(reference.profile, window, rules, together)
+    notes = [ColumnDrift(name, "data", "not_compared", None, None, False, note) for name, note in withheld.items()]
+    return compared, notes
+
+
+def _withheld(privacy: PrivacyPolicy, reference: KeptReference) -> dict[str, str]:
+    withheld = dict.fromkeys(privacy.drop, "dropped before it was logged (policy privacy.drop)")
+    for name in privacy.hash:
+        if name not in reference.hashes:
+            withheld.setdefault(name, "hashed, and the setting privacy_key is not set here")
+    return withheld
+
+
+def _for_eyes(
+    reference: KeptReference, sample: WindowRows, policy: ModelPolicy, title: str
+) -> tuple[dict[str, float], bytes | None]:
+    """Give Evidently's verdict and report on both samples."""
+    inputs = _like_reference(sample, reference)
+    left_out = {*policy.drift.ignore, *_withheld(policy.privacy, reference)}
+    columns, _ = guard(reference.sample, inputs, "data", left_out)
+    others, _ = guard(reference.sample, sample.outputs, "prediction", left_out)
+
+    # takes seconds in the process's first check: only now is it sure to be needed
+    from drift.evidently_report import compare as shown
+
+    return shown([*columns, *others], title=title)
+
+
+def _like_reference(sample: WindowRows, reference: KeptReference) -> pd.DataFrame:
+    """Give the sample's inputs, hashed where the reference is."""
+    inputs = sample.inputs.copy(deep=False)
+    for name, hashed in reference.hashes.items():
+        if name in inputs:
+            inputs[name] = inputs[name].astype(object).map(hashed, na_action="ignore")
+    return inputs
 
 
 def _served(model: str, pointers: Pointers) -> int | None:
@@ -120,19 +207,12 @@ def _served(model: str, pointers: Pointers) -> int | None:
     return None if pointer is None else pointer.version
 
 
-def _sample(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
-    return frame if len(frame) <= rows else frame.sample(rows, random_state=SEED)
+def _too_few(check: DriftCheck, version: int, window: WindowStatistics, policy: DriftPolicy) -> DriftReport:
+    reason = f"{window.rows} rows in the window, {policy.minimum_rows} are needed"
+    if window.received > window.rows:
+        reason = f"{window.rows} logged rows of some {window.received} in the window, {policy.minimum_rows} are needed"
+    return replace(_inconclusive(check, version, reason), window_rows=window.rows, received_rows=window.received)
 
 
-def _sample_window(rows: WindowRows, most: int) -> WindowRows:
-    if len(rows) <= most:
-        return rows
-    chosen = rows.meta.sample(most, random_state=SEED).index
-    return WindowRows(rows.meta.loc[chosen], rows.inputs.loc[chosen], rows.outputs.loc[chosen])
-
-
-def _inconclusive(
-    check: DriftCheck, version: int | None, rows: int, reason: str, received: int | None = None
-) -> DriftReport:
-    verdict = DriftVerdict.INCONCLUSIVE
-    return DriftReport(check.model, version, check.window, verdict, reason, window_rows=rows, received_rows=received)
+def _inconclusive(check: DriftCheck, version: int | None, reason: str) -> DriftReport:
+    return DriftReport(check.model, version, check.window, DriftVerdict.INCONCLUSIVE, reason)

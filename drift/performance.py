@@ -13,21 +13,25 @@ CUT = 0.5
 
 
 def realised(
-    outputs: pd.DataFrame, labels: "pd.Series[Any]", model_type: Literal["classifier", "regressor"]
+    outputs: pd.DataFrame,
+    labels: "pd.Series[Any]",
+    model_type: Literal["classifier", "regressor"],
+    rows: int | None = None,
 ) -> dict[str, float]:
     """Measure the rows that have a label.
 
     Args:
-        outputs: The window's outputs: `prediction`, or several `prediction_…`.
+        outputs: Outputs of some rows, the labelled ones among them: `prediction`, or several `prediction_…`.
         labels: Label of each row, missing where none came back.
         model_type: What the model is.
+        rows: Rows of the whole window, where `labels` are not all of them.
 
     Returns:
         Metrics by name, always with `labelled_rows` and `labelled_share`; only these two when there is nothing to
         measure. No NaN and no infinity.
     """
     known = labels.notna().to_numpy()
-    share = float(known.mean()) if len(known) else 0.0
+    share = float(known.sum() / (rows or len(known))) if len(known) else 0.0
     measured: dict[str, float] = {"labelled_rows": float(known.sum()), "labelled_share": share}
     if not known.any() or outputs.empty:
         return measured

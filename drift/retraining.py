@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from drift.job import labels_of
 from drift.reference import References
-from drift.segment_files import read_window
+from drift.segment_files import WindowRows, read_window
 from mlflow_ext.domain.drift import Window
 from mlflow_ext.domain.retraining import Retraining
 from mlflow_ext.domain.stages import ModelVersion, Stage
@@ -182,7 +181,7 @@ class Executor:
         if one.since is None or one.until is None:
             raise InvalidPolicyError(f"retraining {one.id} has no window, so there are no recent rows")
         rows = read_window(self.index, one.model, None, Window(one.since, one.until))
-        labels = labels_of(rows, one.model, self.labels)
+        labels = _labels_of(rows, one.model, self.labels)
         known = labels.notna().to_numpy()
         if not known.any():
             raise NotFoundError(
@@ -232,3 +231,10 @@ def mixed(recent: pd.DataFrame, history: pd.DataFrame | None, policy: Retraining
     if policy.recent_weight != 1.0:
         rows[WEIGHT] = np.where(np.arange(len(rows)) < len(recent), policy.recent_weight, 1.0)
     return rows
+
+
+def _labels_of(rows: WindowRows, model: str, labels: Labels) -> "pd.Series[Any]":
+    """Give the label of each row, `None` where no feedback came back."""
+    known = labels.of(model, rows.meta["request_id"].tolist())
+    keys = zip(rows.meta["request_id"], rows.meta["row"], strict=True)
+    return pd.Series([known.get((request, int(row))) for request, row in keys], dtype=object)

@@ -52,6 +52,10 @@ def show_check(check: DriftCheck, mlflow_url: str, console: Console | None = Non
         console.print(f"the log is sampled: some {report.received_rows} rows were received", highlight=False)
     if report.columns:
         console.print(_columns(report.columns))
+    if report.evidently:
+        drift = "drift" if report.evidently["drift"] else "no drift"
+        share = report.evidently["share"]
+        console.print(f"Evidently's own verdict, on a sample: {drift} ({share:.0%} of the columns)", highlight=False)
     if report.performance:
         said = ", ".join(f"{name} {value:.4g}" for name, value in report.performance.items())
         console.print(f"feedback: {said}", highlight=False)
@@ -94,13 +98,13 @@ def _columns(columns: Sequence[ColumnDrift]) -> Table:
     table = Table()
     for name in ("column", "kind", "method"):
         table.add_column(name)
-    for name in ("score", "threshold"):
+    for name in ("effect", "least", "p"):
         table.add_column(name, justify="right")
     table.add_column("drifted")
     table.add_column("note")
     for one in columns:
         table.add_row(
-            *(one.column, one.kind, one.method, _number(one.score), _number(one.threshold)),
+            *(one.column, one.kind, one.method, _number(one.score), _number(one.threshold), _number(one.p_value)),
             Text("drifted", style="red") if one.drifted else ("no" if one.compared else ""),
             one.note,
         )

@@ -21,6 +21,7 @@ from drift.compactor import Compactor, exclusively
 from drift.delivery import deliver_next
 from drift.job import Sources
 from drift.policies import Policies
+from drift.profiles import Profiles
 from drift.reference import References
 from drift.retention import EVERY_S, retire
 from drift.retraining import Executor
@@ -31,9 +32,11 @@ from mlflow_ext.registry.client import MlflowRegistry
 from mlflow_ext.registry.drift_runs import DriftRuns
 from mlflow_ext.registry.project_runs import ProjectRuns
 from mlflow_ext.registry.run_data import fetch_rows
+from mlflow_ext.registry.run_files import RunFiles
 from mlflow_ext.registry.scoring_protocol import ModelColumns, model_columns
 from mlflow_ext.store.checks import Checks
 from mlflow_ext.store.labels import Labels
+from mlflow_ext.store.partials import Partials
 from mlflow_ext.store.pointers import SqlPointers
 from mlflow_ext.store.registry_view import SqlRegistryView
 from mlflow_ext.store.retrainings import Retrainings
@@ -94,9 +97,15 @@ def check_step(parts: Services, owner: str) -> Callable[[], bool]:
         view=SqlRegistryView(parts.engine),
         index=index,
         labels=Labels(parts.engine),
-        references=References(lambda version, source: fetch_rows(client, version, source, kept)),
+        partials=Partials(parts.engine),
+        profiles=Profiles(
+            References(lambda version, source: fetch_rows(client, version, source, kept)),
+            RunFiles(client),
+            kept,
+            parts.settings.keyed_hash(),
+        ),
         policy_of=Policies(parts.settings).of,
-        keyed_hash=parts.settings.keyed_hash(),
+        before=checks.before,
     )
 
     def step() -> bool:

@@ -199,7 +199,20 @@ class DriftPolicy(Section):
         window_s: Seconds of predictions that one scheduled check looks at, ending at its slot.
         reference: Rows compared with: `artifact:PATH` inside the served version's MLflow run, or a path or URI.
         minimum_rows: Fewer rows in the window make the check inconclusive.
-        drift_share: Share of input columns that must drift for the verdict drift.
+        alpha: Chance that a window without drift has any drifted column (`holm`), or share of false ones among the
+            drifted columns (`fdr`).
+        correction: How `alpha` is kept over all columns.
+        least_effect: Difference below which nothing is drift, however sure: largest difference of distribution
+            functions, total variation, or change of the missing share.
+        number_method: What decides about numbers; `ks` asks the rank sum, too.
+        category_method: What decides about categories, and about numbers with few different values.
+        multivariate: What compares the inputs together, on samples: `pca`, `classifier`; each is one more test.
+        smallest_shift: Shift, in standard deviations, that a window must be able to show; else it is inconclusive.
+        power: Chance with which it must.
+        drift_share: Weighted share of input columns that must drift for the verdict drift; 0: any one.
+        weights: Weight by column, 1 for the others.
+        drifted_windows: How many of the last windows must have drifted for the verdict drift.
+        last_windows: How many windows are looked at for that, this one among them.
         sample_rows: At most this many rows of each side go to Evidently (seeded sample).
         ignore: Columns left out.
     """
@@ -209,9 +222,26 @@ class DriftPolicy(Section):
     window_s: float = Field(default=86_400.0, gt=0)
     reference: str = "artifact:data/reference.parquet"
     minimum_rows: int = Field(default=200, ge=1)
-    drift_share: float = Field(default=0.3, gt=0, le=1)
+    alpha: float = Field(default=0.005, gt=0, le=0.2)
+    correction: Literal["holm", "fdr"] = "holm"
+    least_effect: float = Field(default=0.05, ge=0, lt=1)
+    number_method: Literal["ks", "rank_sum", "wasserstein", "psi", "kl", "js", "hellinger", "chi_square"] = "ks"
+    category_method: Literal["chi_square", "psi", "kl", "js", "hellinger"] = "chi_square"
+    multivariate: tuple[Literal["pca", "classifier"], ...] = ()
+    smallest_shift: float = Field(default=0.5, gt=0)
+    power: float = Field(default=0.9, gt=0, lt=1)
+    drift_share: float = Field(default=0.0, ge=0, le=1)
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    drifted_windows: int = Field(default=1, ge=1)
+    last_windows: int = Field(default=1, ge=1, le=100)
     sample_rows: int = Field(default=20_000, ge=100)
     ignore: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _enough_windows(self) -> "DriftPolicy":
+        if self.drifted_windows > self.last_windows:
+            raise ValueError(f"{self.drifted_windows} of the last {self.last_windows} windows can never drift")
+        return self
 
 
 class GovernancePolicy(Section):

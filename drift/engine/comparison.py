@@ -7,11 +7,14 @@ import numpy as np
 
 from drift.engine.methods import cardinality, missing
 from drift.engine.methods.choice import decisive, measures
+from drift.engine.multivariate import Multivariate
 from drift.engine.pair import Pair
 from drift.engine.profile import ReferenceProfile
 from drift.engine.rules import Rules
 from drift.engine.statistics import Counts, Key, WindowStatistics
 from mlflow_ext.domain.drift import ColumnDrift
+
+ALL_INPUTS = "(all inputs)"
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,16 @@ class _Tested:
     p_value: float
 
 
-def compare(profile: ReferenceProfile, window: WindowStatistics, rules: Rules) -> Comparison:
+def compare(
+    profile: ReferenceProfile, window: WindowStatistics, rules: Rules, together: Sequence[Multivariate] = ()
+) -> Comparison:
     """Compare every column of a window with the reference.
 
     Args:
         profile: The reference.
         window: What was counted in its bins.
         rules: What decides.
+        together: What was found about the inputs together: one more test each.
 
     Returns:
         Entries with method, effect, corrected chance and every method's numbers.
@@ -54,6 +60,11 @@ def compare(profile: ReferenceProfile, window: WindowStatistics, rules: Rules) -
         column, made = _column(profile, key, window.columns[key], rules)
         columns[key] = column
         tests += [(key, one) for one in made]
+    for found in together:
+        both: Key = ("multivariate", found.method)
+        columns[both] = ColumnDrift(ALL_INPUTS, "multivariate", found.method, None, None, False)
+        columns[both].measures["area"] = found.area
+        tests.append((both, _Tested(columns[both], found.method, found.effect, found.p_value)))
     chances = corrected([one.p_value for _, one in tests], rules.correction)
     for (key, test), chance in zip(tests, chances, strict=True):
         mine = columns[key]

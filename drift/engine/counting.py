@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from drift.engine.levels import LevelCounter
 from drift.engine.numbers import NumberCounter
 from drift.engine.profile import ReferenceProfile
 from drift.engine.profiling import NameOf
+from drift.engine.scale import BLOCK, Floats
 from drift.engine.statistics import Counts, Key, WindowStatistics
 
 SHARE = "share"
@@ -59,7 +61,8 @@ def count_file(
     if hasattr(source, "seek"):
         source.seek(0)
     chosen = columns(schema)
-    counters = {stored: _counter(profile, key) for stored, key in chosen.items()}
+    room = np.empty(BLOCK)
+    counters = {stored: _counter(profile, key, room) for stored, key in chosen.items()}
     as_levels = [stored for stored, one in counters.items() if isinstance(one, LevelCounter)]
     text = [stored for stored in as_levels if pa.types.is_string(schema.field(stored).type)]
     file = pq.ParquetFile(source, metadata=metadata, read_dictionary=text, memory_map=isinstance(source, str))
@@ -101,12 +104,12 @@ def all_inputs(schema: pa.Schema) -> dict[str, Key]:
     return {name: ("data", name) for name in schema.names}
 
 
-def _counter(profile: ReferenceProfile, key: Key) -> NumberCounter | LevelCounter | None:
+def _counter(profile: ReferenceProfile, key: Key, room: Floats) -> NumberCounter | LevelCounter | None:
     column = profile.columns.get(key[1])
     if column is None:
         return None
     if column.bins is not None:
-        return NumberCounter(column.bins)
+        return NumberCounter(column.bins, room)
     return None if column.levels is None else LevelCounter(column.levels)
 
 

@@ -107,11 +107,12 @@ class NumberCounter:
 
     Attributes:
         bins: Where to.
+        room: Space of `BLOCK` floats to compute in; counters that are used in turns share it.
     """
 
     bins: NumberBins
+    room: Floats = field(default_factory=lambda: np.empty(BLOCK))
     _cells: Integers = field(default_factory=lambda: np.zeros(CELLS + 2, dtype=np.int64))
-    _room: Floats = field(default_factory=lambda: np.empty(BLOCK))
     _so_far: NumberCounts = field(default_factory=lambda: NumberCounts(np.zeros(0, dtype=np.int64)))
 
     def add(self, values: Floats, nulls: int = 0, unreadable: int = 0) -> None:
@@ -135,7 +136,7 @@ class NumberCounter:
                     continue
                 least, most = float(block.min()), float(block.max())
             mine.minimum, mine.maximum = min(mine.minimum, least), max(mine.maximum, most)
-            cells = self.bins.scale.cells(block, self._room[: len(block)])
+            cells = self.bins.scale.cells(block, self.room[: len(block)])
             found = np.bincount(cells, minlength=CELLS + 2)
             self._cells += found
             if found[0] or found[-1]:
@@ -151,8 +152,9 @@ class NumberCounter:
         used = np.flatnonzero(inner)
         counted, places = inner[used], positions[used]
         counts = np.add.reduceat(inner, self.bins.starts)
-        # in Python's integers, which do not overflow
-        squares = int(np.dot(counted.astype(object), (places * places).astype(object))) if len(used) else 0
+        squares = places * places
+        # in two parts, so that no sum passes 63 bits, however many rows there are
+        upper, lower = int((counted * (squares >> 20)).sum()), int((counted * (squares & 0xFFFFF)).sum())
         return NumberCounts(
             counts,
             one.rows,
@@ -162,7 +164,7 @@ class NumberCounter:
             one.minimum,
             one.maximum,
             one.total + int((counted * places).sum()),
-            one.squares + squares,
+            one.squares + (upper << 20) + lower,
         )
 
     def _finite(self, block: Floats) -> Floats:

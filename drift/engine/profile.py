@@ -80,7 +80,8 @@ class ReferenceProfile:
         about = json.loads(file.schema_arrow.metadata[b"mlflow_ext.profile"])
         if about["format"] != FORMAT:
             return None
-        table = file.read(use_threads=False)
+        # the edges are for people: they follow from the scale
+        table = file.read([name for name in _SCHEMA.names if name != "edges"], use_threads=False)
         lists = {name: split_lists(table.column(name)) for name in _LISTS}
         columns = [
             _column(row, {name: lists[name][place] for name in _LISTS})
@@ -131,7 +132,6 @@ def _row(column: ColumnProfile) -> dict[str, Any]:
     if column.bins is not None:
         bins, scale = column.bins, column.bins.scale
         row |= {"centre": scale.centre, "width": scale.width, "low": scale.low, "factor": scale.factor}
-        # the edges are for people: they follow from the scale
         row |= {"few": bins.few, "starts": bins.starts, "groups": bins.groups, "edges": bins.edges}
     if column.levels is not None:
         levels = column.levels

@@ -24,7 +24,7 @@ class Rules:
         ignore: Columns left out.
     """
 
-    alpha: float = 0.01
+    alpha: float = 0.005
     correction: Literal["holm", "fdr"] = "holm"
     least_effect: float = 0.05
     number_method: str = "ks"

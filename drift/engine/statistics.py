@@ -17,7 +17,7 @@ from drift.engine.levels import LevelCounts
 from drift.engine.numbers import NumberCounts
 from drift.engine.scale import Integers
 
-Kind = Literal["data", "prediction"]
+Kind = Literal["data", "prediction", "multivariate"]
 Key = tuple[Kind, str]
 """An input and an output may have one name."""
 Counts = NumberCounts | LevelCounts
@@ -53,6 +53,11 @@ class WindowStatistics:
         sink = pa.BufferOutputStream()
         pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
         return bytes(sink.getvalue().to_pybytes())
+
+    @property
+    def received(self) -> int:
+        """Estimated number of rows that came: each logged one stands for as many as its share left out."""
+        return round(sum(rows / share for share, rows in sorted(self.shares.items())))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "WindowStatistics":

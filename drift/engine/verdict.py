@@ -41,7 +41,9 @@ def decide(
     predictions = [one.column for one in outputs if one.drifted]
     if predictions:
         said += f"; {', '.join(predictions)} drifted"
-    if predictions or (share and share >= rules.drift_share):
+    if together := [one.method for one in columns if one.kind == "multivariate" and one.drifted]:
+        said += f"; the inputs together drifted ({', '.join(together)})"
+    if predictions or together or (share and share >= rules.drift_share):
         return DriftVerdict.DRIFT, share, said
     needed = rows_needed(reference_rows, comparison.hypotheses, rules)
     if window_rows < needed:

@@ -90,6 +90,8 @@ class DriftReport:
         columns: One entry a column.
         drift_share: Share of compared input columns that drifted, 0 to 1.
         performance: Realised metrics over rows with feedback, by name; empty without feedback.
+        found_drift: Whether this window alone drifted; the verdict may want more windows.
+        evidently: What Evidently says by its own rules about a sample, by name; empty when it was not asked.
         run_id: MLflow run that holds metrics and report.
     """
 
@@ -105,6 +107,8 @@ class DriftReport:
     performance: dict[str, float] = field(default_factory=dict)
     run_id: str | None = None
     received_rows: int | None = None
+    found_drift: bool = False
+    evidently: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Give a JSON-ready form, times as ISO 8601."""

@@ -38,6 +38,8 @@ LOGGED_MODEL = "models:/"
 SLOT_TAG = "mlflow_ext.drift_check"
 VERDICT_TAG = "mlflow_ext.drift"
 RUN_TAG = "mlflow_ext.drift_run"
+_COLUMNS_IN_FULL = 50
+"""With more columns than these only what decides becomes metrics: MLflow writes some thousand a second."""
 _OUTSIDE_ALPHABET = re.compile(r"[^A-Za-z0-9_\-.]+")
 
 
@@ -167,10 +169,14 @@ def metrics_of(report: DriftReport) -> dict[str, float]:
         "rows/reference": float(report.reference_rows),
     }
     for slug, column in _slugs(report):
-        place = "drift" if column.kind == "data" else "prediction"
+        place = "drift" if column.kind == "data" else column.kind
         found[f"{place}/{slug}/score"] = column.score
         if column.compared:
             found[f"{place}/{slug}/drifted"] = float(column.drifted)
+            found[f"{place}/{slug}/p_value"] = column.p_value
+        if len(report.columns) <= _COLUMNS_IN_FULL:
+            found |= {f"{place}/{slug}/{method}": value for method, value in column.measures.items()}
+    found |= {f"evidently/{name}": value for name, value in report.evidently.items()}
     found |= {f"performance/{name}": value for name, value in report.performance.items()}
     return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
 
@@ -210,6 +216,9 @@ def _tags(check: DriftCheck, report: DriftReport, more: Mapping[str, str]) -> li
     lines.append(f"Window: {report.window}, {report.window_rows} rows against {report.reference_rows}")
     if report.received_rows is not None and report.received_rows > report.window_rows:
         lines[-1] += f"; the log is sampled, some {report.received_rows} rows were received"
+    if report.evidently:
+        own = "drift" if report.evidently["drift"] else "no drift"
+        lines[-1] += f"  \nEvidently's own verdict, by its defaults and on a sample: {own}"
     if left_out := [f"{one.column} ({one.note})" for one in report.columns if not one.compared]:
         lines += ["", f"Not compared: {', '.join(left_out)}"]
     tags = {

@@ -57,6 +57,25 @@ class Checks:
         with translated(), self._engine.connect() as connection:
             return [_check(row) for row in connection.execute(chosen).mappings()]
 
+    def before(self, check: DriftCheck, version: int, limit: int) -> list[DriftReport]:
+        """Give the answers about the windows before one, of the same schedule and version, newest first."""
+        row = drift_check.c
+        chosen = (
+            select(*_COLUMNS)
+            .where(
+                row.model == check.model,
+                row.schedule == check.schedule,
+                row.version == version,
+                row.verdict.is_not(None),
+                row.until < check.window.until,
+            )
+            .order_by(row.until.desc(), row.id.desc())
+            .limit(limit)
+        )
+        with translated(), self._engine.connect() as connection:
+            found = [_check(one) for one in connection.execute(chosen).mappings()]
+        return [one.report for one in found if one.report is not None]
+
     def any_open(self) -> bool:
         """Tell whether there is work that nobody holds."""
         row = drift_check.c

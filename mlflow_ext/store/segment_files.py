@@ -4,11 +4,14 @@ Writing segments, and reading them by window, is in `drift/`; which files there 
 `segment_storage.py`.
 """
 
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from mlflow_ext.errors import UnavailableError
 from mlflow_ext.store.segment_storage import located
@@ -31,6 +34,28 @@ def read_segment(uri: str) -> pa.Table:
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowInvalid) as exc:
+        raise UnavailableError(f"segment {uri} cannot be read: {exc}") from exc
+
+
+def open_segment(uri: str) -> str | BytesIO:
+    """Give a file as `ParquetFile` takes it: the path of a local one, the content of another.
+
+    Raises:
+        FileNotFoundError: It was merged into another meanwhile, and is gone.
+        UnavailableError: It cannot be read.
+    """
+    try:
+        system, path = located(uri)
+        if isinstance(system, fs.LocalFileSystem):
+            # whoever opens the path looks at the file itself: here it is known to be there
+            Path(path).stat()
+            return path
+        # once whole: columns are read one by one, which would be as many requests
+        with system.open_input_file(path) as file:
+            return BytesIO(file.read())
+    except FileNotFoundError:
+        raise
+    except OSError as exc:
         raise UnavailableError(f"segment {uri} cannot be read: {exc}") from exc
 
 

@@ -54,8 +54,11 @@ def decisive(pair: Pair, number_method: str, category_method: str) -> tuple[str,
 
 def measures(pair: Pair, kind: str) -> dict[str, float]:
     """Give every method's number, by its name; finite ones only."""
-    methods = {**_EVERY, **_ORDERED} if pair.is_ordered else _EVERY
-    found = {name: method(pair).value for name, method in methods.items()}
+    found = {name: method(pair).value for name, method in _EVERY.items()}
+    if pair.is_ordered:
+        # the chance of a Wasserstein distance is dearer than all the rest together
+        found |= {"ks": kolmogorov_smirnov.measure(pair).value, "rank_sum": rank_sum.measure(pair).value}
+        found["wasserstein"] = wasserstein.distance(pair)
     if kind == "data":
         # the same number, by the name that it has for an input
         found["csi"] = found.pop("psi")

@@ -18,18 +18,30 @@ from drift.engine.scale import Floats
 _POINTS = 128
 
 
+def distance(pair: Pair) -> float:
+    """Compare numbers: the distance alone."""
+    return _distance(pair)[0]
+
+
 def measure(pair: Pair) -> Measured:
     """Compare numbers."""
+    value, spread, gaps = _distance(pair)
+    if spread <= 0:
+        return Measured(value)
+    return Measured(value, _chance(value * spread * math.sqrt(pair.size), np.cumsum(pair.shares[0])[:-1], gaps))
+
+
+def _distance(pair: Pair) -> tuple[float, float, Floats]:
+    """Give the distance, the standard deviation that it is counted in, and the gaps between the edges."""
     bins, there = pair.profile.bins, pair.reference
     if bins is None or not isinstance(there, NumberCounts):
         raise TypeError("Wasserstein's distance is one of numbers")
     spread = deviation(there, bins)
-    if spread <= 0:
-        return Measured(0.0 if pair.effect == 0 else 1.0)
     gaps = np.diff(bins.edges)
+    if spread <= 0:
+        return 0.0 if pair.effect == 0 else 1.0, 0.0, gaps
     apart = np.abs(pair.distance)
-    value = float((gaps * (apart[1:] + apart[:-1]) / 2).sum()) / spread
-    return Measured(value, _chance(value * spread * math.sqrt(pair.size), np.cumsum(pair.shares[0])[:-1], gaps))
+    return float((gaps * (apart[1:] + apart[:-1]) / 2).sum()) / spread, spread, gaps
 
 
 def _chance(value: float, function: Floats, gaps: Floats) -> float:

@@ -3,13 +3,21 @@
 from alembic import context
 from sqlalchemy import text
 
-from mlflow_ext.store import audit_tables, decision_tables, guard_table, pin_table, retraining_tables
+from mlflow_ext.store import (
+    audit_tables,
+    decision_tables,
+    guard_table,
+    partial_table,
+    pin_table,
+    retraining_tables,
+)
 from mlflow_ext.store.tables import SCHEMA, metadata
 
 __all__ = [
     "audit_tables",
     "decision_tables",
     "guard_table",
+    "partial_table",
     "pin_table",
     "retraining_tables",
 ]  # imported so that the metadata knows it

@@ -66,10 +66,10 @@ def test_a_window_too_small_for_the_stated_power_is_inconclusive() -> None:
     """Unless it shows drift all the same; the reason says how many rows are needed."""
     rules, calm = Rules(), Comparison((column("a", False),), 10)
     needed = rows_needed(20_000, 10, rules)
-    assert needed == 96
-    found = decide(calm, rules, window_rows=95, reference_rows=20_000)
-    assert (found[0], "96 are needed" in found[2]) == (DriftVerdict.INCONCLUSIVE, True)
-    assert decide(calm, rules, window_rows=96, reference_rows=20_000)[0] is DriftVerdict.OK
+    assert needed == 103
+    found = decide(calm, rules, window_rows=102, reference_rows=20_000)
+    assert (found[0], "103 are needed" in found[2]) == (DriftVerdict.INCONCLUSIVE, True)
+    assert decide(calm, rules, window_rows=103, reference_rows=20_000)[0] is DriftVerdict.OK
     assert decide(calm, rules, window_rows=10**6, reference_rows=50)[0] is DriftVerdict.INCONCLUSIVE
     small = Comparison((column("a", True),), 10)
     assert decide(small, rules, window_rows=60, reference_rows=20_000)[0] is DriftVerdict.DRIFT
