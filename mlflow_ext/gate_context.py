@@ -99,6 +99,23 @@ class AskedFor:
     run_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class LoadCost:
+    """What loading a version costs, the libraries that all models need left out.
+
+    Attributes:
+        first_s: Seconds of the first load in a process, with the imports that this model alone needs.
+        load_s: Median seconds of further loads.
+        peak_bytes: Greatest resident memory while it was loaded and answered, above that before.
+        resident_bytes: Resident memory with the model loaded, above that before.
+    """
+
+    first_s: float
+    load_s: float
+    peak_bytes: int
+    resident_bytes: int
+
+
 class RequestLog(Protocol):
     """The prediction log, as far as it is in segments (adapter: `store/logged_requests.py`)."""
 
@@ -142,6 +159,16 @@ class JudgedVersion(Protocol):
     @property
     def classes(self) -> "NDArray[Any] | None":
         """Class labels in the order of the columns of `scores`; `None` where the model does not tell."""
+        ...
+
+    def load_cost(self, frame: "pd.DataFrame") -> LoadCost:
+        """Load its files in a process of its own, and let it answer these rows there.
+
+        Raises:
+            MissingEvidenceError: Only the loaded model is at hand.
+            GateUnavailableError: The process was killed, or took too long.
+            EvaluationImpossibleError: It cannot be loaded there.
+        """
         ...
 
     def predict(self, frame: "pd.DataFrame") -> "NDArray[Any]":

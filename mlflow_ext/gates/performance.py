@@ -1,4 +1,4 @@
-"""Is the candidate fast and small enough? Times of predictions beside the champion's, rows a second, size of its files.
+"""Is the candidate fast and small enough? Times of predictions and loads, rows a second, memory, size of its files.
 
 What clients wait for in the promotion service is measured there (`serving/`); this compares models.
 """
@@ -24,7 +24,10 @@ _WARM_UP_CALLS = 5
 _BATCH_ROWS = 10_000
 _BATCHES = 3
 _CONFIDENCE = 0.95
-_BOUNDS = ("max_p50_ms", "max_p99_ms", "max_p50_ratio", "min_rows_per_s", "max_size_mb")
+_COSTS = ("max_load_s", "max_load_ratio", "max_memory_mb", "max_memory_ratio")
+_BOUNDS = ("max_p50_ms", "max_p99_ms", "max_p50_ratio", "min_rows_per_s", *_COSTS, "max_size_mb")
+_LEAST_MB = 1.0
+"""Memory below this is the page's size and the allocator's mood; ratios count from here."""
 
 
 class PerformancePolicy(GatePolicy):
@@ -36,6 +39,10 @@ class PerformancePolicy(GatePolicy):
         max_p99_ms: Largest 99th percentile of it, in milliseconds.
         max_p50_ratio: Largest median, as a multiple of Production's.
         min_rows_per_s: Least rows a second when many are predicted at once.
+        max_load_s: Longest time to load the files, in seconds (median of several, in a process of its own).
+        max_load_ratio: The same as a multiple of Production's.
+        max_memory_mb: Most memory that loading and answering take above the libraries', in megabytes.
+        max_memory_ratio: The same as a multiple of Production's.
         max_size_mb: Largest size of all files, in megabytes (1,000,000 bytes).
         calls: Number of one-row predictions.
         undecided: What a missed time means that the interval still holds.
@@ -46,6 +53,10 @@ class PerformancePolicy(GatePolicy):
     max_p99_ms: float | None = Field(default=None, gt=0)
     max_p50_ratio: float | None = Field(default=None, gt=0)
     min_rows_per_s: float | None = Field(default=None, gt=0)
+    max_load_s: float | None = Field(default=None, gt=0)
+    max_load_ratio: float | None = Field(default=None, gt=0)
+    max_memory_mb: float | None = Field(default=None, gt=0)
+    max_memory_ratio: float | None = Field(default=None, gt=0)
     max_size_mb: float | None = Field(default=None, gt=0)
     calls: int = Field(default=200, ge=20, le=10_000)
     undecided: Literal["inconclusive", "failed"] = "inconclusive"
@@ -79,6 +90,8 @@ class PerformanceGate:
             results += self._times(policy, context)
         if policy.min_rows_per_s is not None:
             results.append(self._batches(policy, policy.min_rows_per_s, context))
+        if any(getattr(policy, bound) is not None for bound in _COSTS):
+            results += _costs(policy, context)
         if policy.max_size_mb is not None:
             results.append(_size(policy, policy.max_size_mb, context))
         return results
@@ -158,6 +171,69 @@ class PerformanceGate:
 
 
 gate = PerformanceGate()
+
+
+def _costs(policy: PerformancePolicy, context: GateContext) -> list[GateResult]:
+    """Load the candidate, and Production where a ratio is asked for, each in a process of its own."""
+    rows = context.rows.head(_BATCH_ROWS)
+    compared = policy.max_load_ratio is not None or policy.max_memory_ratio is not None
+    champion = context.champion if compared else None
+    mine = context.candidate.load_cost(rows)
+    theirs = champion.load_cost(rows) if champion is not None else None
+    memory = max(mine.peak_bytes / 1e6, _LEAST_MB)
+    before = None if theirs is None else max(theirs.peak_bytes / 1e6, _LEAST_MB)
+    details = {
+        "first_load_s": mine.first_s,
+        "load_s": mine.load_s,
+        "peak_memory_mb": mine.peak_bytes / 1e6,
+        "resident_memory_mb": mine.resident_bytes / 1e6,
+    }
+    if theirs is not None:
+        details |= {"production_load_s": theirs.load_s, "production_peak_memory_mb": theirs.peak_bytes / 1e6}
+    found = []
+    asked = (
+        (
+            "loading",
+            "s",
+            mine.load_s,
+            None if theirs is None else theirs.load_s,
+            policy.max_load_s,
+            policy.max_load_ratio,
+        ),
+        ("memory", "MB", memory, before, policy.max_memory_mb, policy.max_memory_ratio),
+    )
+    for what, unit, value, other, most, ratio in asked:
+        if most is not None:
+            reason = f"{what} takes {value:.4g} {unit}; at most {most:g} is allowed"
+            found.append(_held(policy, f"{what} ≤ {most:g} {unit}", reason, value, most, details))
+        if ratio is None:
+            continue
+        name = f"{what} ≤ {ratio:g} times Production's"
+        if other is None or champion is None:
+            words = "there is no version in Production to compare with"
+            found.append(GateResult(policy.gate, name, Verdict.PASSED, words, details=details))
+            continue
+        times = value / max(other, 1e-9)
+        reason = (
+            f"{what} takes {value:.4g} {unit}, {times:.3g} times the {other:.4g} {unit} of version {champion.version} "
+            f"in Production; at most {ratio:g} times is allowed"
+        )
+        found.append(_held(policy, name, reason, times, ratio, details))
+    return found
+
+
+def _held(
+    policy: PerformancePolicy, name: str, reason: str, found: float, bound: float, details: dict[str, float]
+) -> GateResult:
+    return GateResult(
+        gate=policy.gate,
+        name=name,
+        verdict=Verdict.PASSED if found <= bound else Verdict.FAILED,
+        reason=reason,
+        measured=found,
+        bound=bound,
+        details=dict(details),
+    )
 
 
 def _size(policy: PerformancePolicy, bound: float, context: GateContext) -> GateResult:

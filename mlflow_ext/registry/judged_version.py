@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from mlflow_ext.domain.signature import Signature
 from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
+from mlflow_ext.gate_context import LoadCost
 from mlflow_ext.registry.columns import features, signature
+from mlflow_ext.registry.load_cost import measure_load
 
 
 class LoadedVersion:
@@ -33,6 +35,7 @@ class LoadedVersion:
         self._model = model
         self._name = name
         self._kept: dict[str, tuple[pd.DataFrame, Any]] = {}
+        self._load_cost: LoadCost | None = None
         self.version = version
         self._directory = directory
         self.metrics = metrics
@@ -54,6 +57,14 @@ class LoadedVersion:
         """Class labels, where the model under MLflow's wrapper tells them."""
         found = getattr(self._raw(), "classes_", None)
         return None if found is None or np.ndim(found) != 1 else np.asarray(found)
+
+    def load_cost(self, frame: pd.DataFrame) -> LoadCost:
+        """Load its files in a process of its own, once, whoever asks."""
+        directory = self.directory
+        if self._load_cost is None:
+            own = frame[features(self._model, frame, None, self._name, "the rows given")]
+            self._load_cost = measure_load(directory, own)
+        return self._load_cost
 
     def predict(self, frame: pd.DataFrame) -> NDArray[Any]:
         """Predict one value a row."""

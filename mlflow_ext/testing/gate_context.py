@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mlflow_ext.domain.provenance import Provenance
 from mlflow_ext.domain.signature import Signature
 from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
-from mlflow_ext.gate_context import AskedFor, LoggedRequests, Registered
+from mlflow_ext.gate_context import AskedFor, LoadCost, LoggedRequests, Registered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,7 @@ class MemoryVersion:
         classes: Class labels in the order of the columns of its probabilities.
         directory: Its files.
         signature: What it takes and gives.
+        cost: What loading it costs; `None` where only the model is at hand.
     """
 
     version: int = 1
@@ -42,6 +43,13 @@ class MemoryVersion:
     classes: "NDArray[Any] | None" = None
     directory: Path = Path()
     signature: Signature | None = None
+    cost: LoadCost | None = None
+
+    def load_cost(self, frame: "pd.DataFrame") -> LoadCost:
+        """Give what loading it costs."""
+        if self.cost is None:
+            raise MissingEvidenceError("the files are not at hand, only the loaded model is")
+        return self.cost
 
     def predict(self, frame: "pd.DataFrame") -> "NDArray[Any]":
         """Predict one value a row."""

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from mlflow_ext.domain.gates import GateResult, Verdict
+from mlflow_ext.gate_context import LoadCost
 from mlflow_ext.gates.performance import PerformanceGate, PerformancePolicy
 from mlflow_ext.testing import MemoryContext, MemoryVersion
 
@@ -94,3 +95,29 @@ def test_a_policy_that_bounds_nothing_is_a_mistake() -> None:
     """It is refused when the policy is read."""
     with pytest.raises(ValidationError, match="needs max_p50_ms"):
         PerformancePolicy()
+
+
+def cost(load_s: float, peak_mb: float) -> LoadCost:
+    """What loading costs."""
+    return LoadCost(first_s=load_s * 3, load_s=load_s, peak_bytes=int(peak_mb * 1e6), resident_bytes=0)
+
+
+def test_loading_is_held_against_bounds_and_production() -> None:
+    """Half a second and 300 MB where Production takes 0.4 s and 100 MB; each bound is a result of its own."""
+    context = MemoryContext(MemoryVersion(2, cost=cost(0.5, 300)), ROWS, MemoryVersion(1, cost=cost(0.4, 100)))
+    policy = PerformancePolicy(max_load_s=0.45, max_load_ratio=1.5, max_memory_mb=400, max_memory_ratio=2)
+    found = PerformanceGate().judge(policy, context)
+    assert [one.verdict for one in found] == [Verdict.FAILED, Verdict.PASSED, Verdict.PASSED, Verdict.FAILED]
+    assert [one.measured for one in found] == [0.5, pytest.approx(1.25), 300, pytest.approx(3)]
+    assert "memory takes 300 MB, 3 times the 100 MB of version 1 in Production" in found[-1].reason
+    assert found[0].details["first_load_s"] == 1.5
+
+
+def test_small_models_are_not_compared_by_their_pages() -> None:
+    """Memory below a megabyte is no memory, and without Production there is nothing to exceed."""
+    small = MemoryContext(MemoryVersion(2, cost=cost(0.1, 0.9)), ROWS, MemoryVersion(1, cost=cost(0.1, 0.0)))
+    [result] = PerformanceGate().judge(PerformancePolicy(max_memory_ratio=1.0), small)
+    assert (result.verdict, result.measured) == (Verdict.PASSED, 1.0)
+    first = MemoryContext(MemoryVersion(2, cost=cost(0.1, 50)), ROWS)
+    [alone] = PerformanceGate().judge(PerformancePolicy(max_load_ratio=1.0), first)
+    assert (alone.verdict, "no version in Production" in alone.reason) == (Verdict.PASSED, True)
