@@ -1,8 +1,17 @@
-"""`python -m benchmarks [NAME] [options]`: one benchmark of those below, or all with their usual options."""
+"""`python -m benchmarks [NAME] [options]`: one of those below, or all with their usual options."""
 
 import sys
 
-from benchmarks import drift, drift_calibration, drift_flights, flip_latency, prediction_log, quantised_twins, serving
+from benchmarks import (
+    drift,
+    drift_calibration,
+    drift_flights,
+    flip_latency,
+    prediction_log,
+    quantised_twins,
+    serving,
+    traces,
+)
 
 BENCHMARKS = {
     "drift": drift.main,
@@ -12,6 +21,7 @@ BENCHMARKS = {
     "serving": serving.main,
     "prediction-log": prediction_log.main,
     "quantised": quantised_twins.main,
+    "traces": traces.main,
 }
 
 if len(sys.argv) > 1:

@@ -51,13 +51,19 @@ def prepare(directory: Path) -> Path:
     return files
 
 
-def measure(rounds: int, seconds: int) -> dict[str, dict[str, float]]:
+def measure(rounds: int, seconds: int, modes: Sequence[str], **environment: str) -> dict[str, dict[str, float]]:
     """Measure every setting in turns.
+
+    Args:
+        rounds: How often.
+        seconds: How long each time.
+        modes: The settings, by the words of `scoring_child.py`.
+        environment: Of the scoring processes.
 
     Returns:
         Medians by setting: requests per second, 99th percentile of the latency, processor time a request.
     """
-    runs: dict[str, list[dict[str, float]]] = {mode: [] for mode in (OFF, *MODES)}
+    runs: dict[str, list[dict[str, float]]] = {mode: [] for mode in modes}
     with tempfile.TemporaryDirectory(prefix="prediction-log-") as scratch, ExitStack() as stack:
         directory = Path(scratch)
         files = prepare(directory)
@@ -71,7 +77,9 @@ def measure(rounds: int, seconds: int) -> dict[str, dict[str, float]]:
             urls[mode] = f"http://127.0.0.1:{port}"
             servers[mode] = stack.enter_context(
                 # counters in files, as `mlflow-ext serve` has them
-                process([*command, str(port)], f"{urls[mode]}/readyz", PROMETHEUS_MULTIPROC_DIR=str(counters))
+                process(
+                    [*command, str(port)], f"{urls[mode]}/readyz", PROMETHEUS_MULTIPROC_DIR=str(counters), **environment
+                )
             )
         script = directory / "body.lua"
         for mode in runs:
@@ -127,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit("this needs wrk on PATH: as root, apt-get install wrk")
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, load before {load}, Python {platform.python_version()}"
-    found = measure(given.rounds, given.seconds)
+    found = measure(given.rounds, given.seconds, (OFF, *MODES))
     how = (
         f"LogisticRegression, 30 float columns, one row a request, {CLIENTS} clients, one worker each, medians of "
         f"{given.rounds} rounds of {given.seconds} s in turns ({machine})"

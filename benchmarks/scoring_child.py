@@ -1,16 +1,19 @@
 """A scoring process without registry and database around it: one fixed model, the real parts, `python -m` this file.
 
-What is measured with it is in `prediction_log.py`.
+What is measured with it is in `prediction_log.py` and `traces.py`.
 """
 
 import argparse
+import os
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from mlflow_ext.bootstrap import Services, lifecycle
 from mlflow_ext.config import Settings
@@ -28,6 +31,7 @@ from serving.codecs import mlflow_protocol
 from serving.control import Control
 from serving.hot_path import HotPath
 from serving.metrics import Metrics
+from serving.openinference.short_way import ShortInference
 from serving.parts import Parts
 from serving.plan import compile_plan
 from serving.pool import LoadedVersion, Pool
@@ -35,6 +39,7 @@ from serving.prediction_log import PredictionLog, Understood
 from serving.process import Server
 from serving.scoring import Scorer
 from serving.short_connection import short
+from serving.tracing import traced
 
 MODEL = "bench"
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -46,6 +51,8 @@ POLICIES: dict[str, dict[str, object]] = {
     "private": {"privacy": {"drop": ["mean radius"], "hash": ["mean texture"]}},
 }
 """How the log is set, by the word that the table shows."""
+TRACES: dict[str, float | None] = {"without": None, "traces off": None, "traces 1 %": 0.01, "traces of all": 1.0}
+"""Share of the requests that is traced; the first is without the code that could."""
 
 
 class NoLog(PredictionLog):
@@ -71,12 +78,14 @@ def loaded(files: Path) -> LoadedVersion:
 
 def run(mode: str, files: Path, directory: Path, port: int) -> None:
     """Answer until SIGTERM."""
+    share = TRACES.get(mode)
     settings = Settings.model_validate(
         {
             "data_dir": directory,
             "database_url": NOWHERE,
             "privacy_key": "0" * 32,
-            "models": {MODEL: POLICIES[mode]},
+            "models": {MODEL: POLICIES.get(mode, {})},
+            **({} if share is None else {"traces_url": os.environ["COLLECTOR"], "traces_share": share}),
             "spool_min_free_bytes": 0,
         }
     )
@@ -91,6 +100,7 @@ def run(mode: str, files: Path, directory: Path, port: int) -> None:
     with (
         ThreadPoolExecutor(settings.scoring_threads) as threads,
         socket.create_server(("127.0.0.1", port)) as listening,
+        ExitStack() as stack,
     ):
         parts = Parts(
             settings=settings,
@@ -107,11 +117,15 @@ def run(mode: str, files: Path, directory: Path, port: int) -> None:
             deciding=threads,
             is_ready=lambda: True,
         )
-        hot = HotPath(create_app(parts), parts)
+        hot = HotPath(ShortInference(create_app(parts), parts), parts)
+        application: ASGIApp = hot
+        connection = short(settings, metrics, hot)
+        if mode != "without":
+            application, connection = stack.enter_context(traced(settings, metrics, hot))
         config = uvicorn.Config(
-            *(hot, "127.0.0.1", port),
+            *(application, "127.0.0.1", port),
             loop="uvloop",
-            http=short(settings, metrics, hot),
+            http=connection,
             ws="none",
             log_config=None,
             access_log=False,
@@ -124,7 +138,7 @@ def run(mode: str, files: Path, directory: Path, port: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring_child")
-    parser.add_argument("mode", choices=sorted(POLICIES))
+    parser.add_argument("mode", choices=[*POLICIES, *TRACES])
     parser.add_argument("files", type=Path)
     parser.add_argument("directory", type=Path)
     parser.add_argument("port", type=int)

@@ -118,6 +118,8 @@ class Settings(BaseModel):
         reconcile_s: Seconds between two looks at MLflow when no notification comes.
         lease_s: Seconds after which a dead worker's work is taken over.
         alert_webhook: URL that gets a POST for each alert.
+        traces_url: OpenTelemetry collector (OTLP over HTTP) that gets a span for each traced scoring request.
+        traces_share: Share of the requests without a `traceparent` that are traced.
         log_level: Level of our log lines.
         defaults: Policy for every model.
         models: Policies by model name, over the defaults.
@@ -160,6 +162,8 @@ class Settings(BaseModel):
     reconcile_s: float = Field(default=30.0, gt=0, le=3600)
     lease_s: float = Field(default=30.0, ge=1, le=3600)
     alert_webhook: HttpUrl | None = None
+    traces_url: HttpUrl | None = None
+    traces_share: float = Field(default=1.0, ge=0, le=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     defaults: ModelPolicy = ModelPolicy()
     models: dict[str, ModelPolicy] = Field(default_factory=dict)

@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
+from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
 
 from mlflow_ext.spool import PredictionRecord
@@ -51,6 +52,7 @@ class Waiting:
         began: When the request was complete, on the clock of `time.perf_counter`.
         give: Gets this and the answer's body, or `None` when MLflow's own code has to answer; on the event loop.
         late: Whether the client was told that it takes too long; an answer that reaches nobody is no prediction.
+        predictions: What was predicted, once it was.
     """
 
     request_id: str
@@ -60,6 +62,7 @@ class Waiting:
     began: float
     give: "Callable[[Waiting, bytes | None], None]"
     late: bool = False
+    predictions: NDArray[Any] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -190,10 +193,12 @@ class Batcher:
                     end = 0
                     for one in batch:
                         begin, end = end, end + len(one.rows)
-                        answers.append(write(together[begin:end]))
+                        one.predictions = together[begin:end]
+                        answers.append(write(one.predictions))
                     return answers
-            alone = [plan.predict(one.rows) for one in batch]
-            return [None if predictions is None else write(predictions) for predictions in alone]
+            for one in batch:
+                one.predictions = plan.predict(one.rows)
+            return [None if one.predictions is None else write(one.predictions) for one in batch]
         # the model's own code ran; what its failure means to a client is for MLflow's code to say
         except Exception as exc:
             logger.warning("event=plan_failed engine=%s reason=%r", plan.engine, str(exc)[:200])

@@ -23,6 +23,7 @@ from serving.pool import LoadedVersion
 from serving.request_id import request_id
 from serving.routes.scoring import version_headers
 from serving.scoring import Scored, ScoringRequest, too_late
+from serving.trace_notes import note
 from serving.web import REQUEST_ID, response
 
 logger = logging.getLogger(__name__)
@@ -78,13 +79,13 @@ class HotPath:
 
         Whoever was let in must `leave`.
         """
-        usual = _usual(headers)
-        if usual is None or not 0 < int(usual.get(b"content-length", 0)) <= min(INLINE_BYTES, self._limit):
+        found = usual(headers)
+        if found is None or not 0 < int(found.get(b"content-length", 0)) <= min(INLINE_BYTES, self._limit):
             return None
         # what an address may be besides a plain path is for the application to read
         if b"%" in path or b"?" in path or b"#" in path:
             return None
-        admitted = self._admit(path.decode("latin-1"), usual)
+        admitted = self._admit(path.decode("latin-1"), found)
         if admitted is not None and not admitted.plan.inline:
             self.leave()
             return None
@@ -124,8 +125,8 @@ class HotPath:
 
     async def _try(self, scope: Scope, receive: Receive, seen: list[Message]) -> ASGIApp | None:
         """Give what answers a request that a plan knows; `None` for any other. Keeps what it received in `seen`."""
-        usual = _usual(scope["headers"])
-        admitted = None if usual is None else self._admit(scope["path"], usual)
+        found = usual(scope["headers"])
+        admitted = None if found is None else self._admit(scope["path"], found)
         if admitted is None:
             return None
         try:
@@ -152,8 +153,9 @@ class HotPath:
         # too many rows, the application refuses
         if rows is None or len(rows) > self._max_rows:
             return None
+        note(len(rows), plan.engine)
         future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        one = Waiting(id_, body, admitted.content_type, rows, began, partial(_to_future, future))
+        one = Waiting(id_, body, admitted.content_type, rows, began, partial(to_future, future))
         work = future
         if small:
             batcher.submit(admitted.loaded, plan, one)
@@ -199,12 +201,13 @@ class HotPath:
         return champion.loaded if champion else None
 
 
-def _to_future(future: "asyncio.Future[bytes | None]", one: Waiting, answer: bytes | None) -> None:
+def to_future(future: "asyncio.Future[bytes | None]", one: Waiting, answer: bytes | None) -> None:
+    """Give a future its answer, unless nobody waits for it any more."""
     if not future.done():
         future.set_result(answer)
 
 
-def _usual(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
+def usual(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
     """Give the headers that matter; `None` when one asks for more than the short way can do."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:

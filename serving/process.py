@@ -38,13 +38,14 @@ from serving.last_served import LastServed
 from serving.late_twins import LateTwins
 from serving.loader import Loader, prepare
 from serving.metrics import Metrics
+from serving.openinference.short_way import ShortInference
 from serving.parts import Parts
 from serving.pool import Pool
 from serving.prediction_log import PredictionLog
 from serving.rehearsal import Rehearsal
 from serving.scoring import Scorer
-from serving.short_connection import short
 from serving.token_watch import watched_authority
+from serving.tracing import traced
 from serving.twins import Twins
 from serving.watcher import Watcher
 
@@ -165,14 +166,19 @@ def run(settings: Settings, fd: int, rehearsal: Path, *, restarted: bool) -> Non
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     prepare()
-    with scoring_parts(settings, rehearsal) as (parts, watcher), socket.socket(fileno=fd) as listening:
-        hot = HotPath(create_app(parts), parts)
+    with (
+        scoring_parts(settings, rehearsal) as (parts, watcher),
+        socket.socket(fileno=fd) as listening,
+        ExitStack() as stack,
+    ):
+        hot = HotPath(ShortInference(create_app(parts), parts), parts)
         if restarted:
             watcher.wait_ready(READY_WITHIN_S)
+        app, connection = stack.enter_context(traced(settings, parts.metrics, hot))
         config = uvicorn.Config(
-            hot,
+            app,
             loop="uvloop",
-            http=short(settings, parts.metrics, hot),
+            http=connection,
             ws="none",
             log_config=None,
             access_log=False,

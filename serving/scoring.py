@@ -19,6 +19,7 @@ from serving.metrics import Metrics
 from serving.pool import LoadedVersion, Pool
 from serving.prediction_log import PredictionLog
 from serving.refusals import refusal
+from serving.trace_notes import carried, note
 
 Codec = Callable[[LoadedVersion, bytes, str | None], Answer]
 """A protocol: answers a body of a content type with a version; takes as long as the model takes."""
@@ -82,6 +83,8 @@ class Scorer:
                 scored = Scored(await self._answer(request, loaded, began), loaded)
             finally:
                 in_progress.dec()
+        if scored.by is not None:
+            note(scored.answer.rows, scored.answer.engine)
         self.count(request, scored, time.perf_counter() - began)
         return scored
 
@@ -97,7 +100,7 @@ class Scorer:
             self._keep(request, loaded, answer, at, began)
             return answer
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, self._answer_on_thread, request, loaded, began)
+        work = loop.run_in_executor(self._threads, carried(self._answer_on_thread), request, loaded, began)
         try:
             return await asyncio.wait_for(work, self._timeout_s)
         except TimeoutError:

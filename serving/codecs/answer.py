@@ -32,6 +32,8 @@ class Answer:
         error: For an error: `error_code`, `message` and what else MLflow says; the request id is added on the way out.
         headers: Headers of a successful answer beside those that every answer has.
         logged: What the prediction log keeps; `None` for the bytes of request and answer as they are.
+        rows: How many rows were asked about, where that is known.
+        engine: What computed it.
     """
 
     status: int
@@ -40,6 +42,8 @@ class Answer:
     error: dict[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     logged: Logged | None = None
+    rows: int | None = None
+    engine: str = "mlflow"
 
 
 def error(status: int, code: str, message: str, **more: Any) -> Answer:

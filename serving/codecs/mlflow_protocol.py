@@ -29,13 +29,15 @@ class _Watched:
     def __init__(self, predictor: Predictor, bounds: Bounds) -> None:
         self.metadata = predictor.metadata
         self.predicted = False
+        self.rows: int | None = None
         self.too_many: TooLargeError | None = None
         self._predictor = predictor
         self._bounds = bounds
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
         try:
-            self._bounds.check_rows(rows_of(data))
+            self.rows = rows_of(data)
+            self._bounds.check_rows(self.rows)
         except TooLargeError as exc:
             # whatever is raised in here, `invocations` takes for the model's
             self.too_many = exc
@@ -74,7 +76,7 @@ def answer(loaded: LoadedVersion, body: bytes, content_type: str | None, bounds:
         return error(400, "BAD_REQUEST", f"The request's body cannot be read as the model's input: {_short(exc)}")
     if result.status != 200:
         return error(result.status, "BAD_REQUEST", result.response)
-    return Answer(200, result.response.encode(), result.mimetype)
+    return Answer(200, result.response.encode(), result.mimetype, rows=model.rows)
 
 
 def accepted(loaded: LoadedVersion, body: bytes) -> bytes | None:

@@ -46,10 +46,11 @@ class OpenInference:
 
     def __call__(self, loaded: LoadedVersion, body: bytes, content_type: str | None) -> Answer:
         """Answer one request with one version; takes as long as the model takes, so call it on a thread."""
-        asked = self._understood(loaded, body)
+        asked = self.understood(loaded, body)
         if isinstance(asked, Answer):
             return asked
         predictions = _by_plan(loaded, asked)
+        engine = "mlflow" if predictions is None else loaded.engine
         try:
             if predictions is None:
                 predictions = loaded.predictor.predict(asked.make(), params=asked.params)
@@ -59,38 +60,50 @@ class OpenInference:
         except Exception:
             logger.exception("event=prediction_failed model=%r version=%d", loaded.model, loaded.version)
             return error(400, "BAD_REQUEST", "The model failed on this input; the reason is in the service's log.")
-        return self._answer(loaded, asked, predictions)
+        return self._answer(loaded, asked, predictions, engine)
 
     def at_once(self, loaded: LoadedVersion, body: bytes) -> Answer | None:
         """Answer a small request that is cheap to answer, for which a thread would cost more; `None` for any other."""
         if loaded.plan is None or not loaded.plan.inline or len(body) > AT_ONCE_BYTES:
             return None
-        asked = self._understood(loaded, body)
+        asked = self.understood(loaded, body)
         if isinstance(asked, Answer):
             return asked
         predictions = _by_plan(loaded, asked)
-        return None if predictions is None else self._answer(loaded, asked, predictions)
+        return None if predictions is None else self._answer(loaded, asked, predictions, loaded.engine)
 
-    def _understood(self, loaded: LoadedVersion, body: bytes) -> "_Asked | Answer":
+    def understood(self, loaded: LoadedVersion, body: bytes) -> "Asked | Answer":
         """Read a request, or give the answer to what cannot be read."""
         try:
             request = read_request(body, self.header_length, self.bounds)
-            self.bounds.check_rows(max(tensor.shape[0] for tensor in request.inputs))
+            rows = max(tensor.shape[0] for tensor in request.inputs)
+            self.bounds.check_rows(rows)
             given = model_input(request.inputs, loaded.input_schema)
         except (InvalidInputError, TooLargeError) as exc:
             return refusal(exc)
         params = parameters_for(request.parameters, loaded.predictor.metadata.get_params_schema())
-        return _Asked(request, given.make, params, given.written(params))
+        return Asked(request, given.make, params, given.written(params), rows)
 
-    def _answer(self, loaded: LoadedVersion, asked: "_Asked", predictions: Any) -> Answer:
+    def _answer(self, loaded: LoadedVersion, asked: "Asked", predictions: Any, engine: str) -> Answer:
+        response = StringIO()
         try:
-            outputs = output_tensors(predictions, loaded.predictor.metadata.get_output_schema())
-            response = StringIO()
             predictions_to_json(predictions, response)
         # a model may give anything; what NumPy and JSON raise on it is as manifold
-        except Exception:
-            logger.exception("event=answer_failed model=%r version=%d", loaded.model, loaded.version)
-            return error(500, "INTERNAL_ERROR", "The model's predictions cannot be written as tensors.")
+        except Exception as exc:
+            return _unwritable(loaded, exc)
+        # the log's readers know MLflow's protocol
+        logged = Logged(JSON, asked.written, response.getvalue().encode())
+        return self.written(loaded, asked, predictions, engine, logged)
+
+    def written(
+        self, loaded: LoadedVersion, asked: "Asked", predictions: Any, engine: str, logged: Logged | None = None
+    ) -> Answer:
+        """Write predictions as the request wants them; what the log keeps goes along with the answer."""
+        try:
+            outputs = output_tensors(predictions, loaded.predictor.metadata.get_output_schema())
+        # as above
+        except Exception as exc:
+            return _unwritable(loaded, exc)
         try:
             body, header_length = write_answer(asked.request, loaded.model, loaded.version, outputs)
         except InvalidInputError as exc:
@@ -99,22 +112,27 @@ class OpenInference:
         body, encoding = compressed(body, self.encoding)
         if encoding is not None:
             headers["Content-Encoding"] = encoding
-        # the log's readers know MLflow's protocol
-        logged = Logged(JSON, asked.written, response.getvalue().encode())
-        return Answer(200, body, JSON if header_length is None else "application/octet-stream", None, headers, logged)
+        media_type = JSON if header_length is None else "application/octet-stream"
+        return Answer(200, body, media_type, None, headers, logged, asked.rows, engine)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """A request that is understood, with how to make the input of `predict`, and what the log keeps."""
 
     request: InferRequest
     make: Callable[[], Any]
     params: dict[str, Any] | None
     written: bytes
+    rows: int
 
 
-def _by_plan(loaded: LoadedVersion, asked: _Asked) -> NDArray[Any] | None:
+def _unwritable(loaded: LoadedVersion, exc: Exception) -> Answer:
+    logger.error("event=answer_failed model=%r version=%d", loaded.model, loaded.version, exc_info=exc)
+    return error(500, "INTERNAL_ERROR", "The model's predictions cannot be written as tensors.")
+
+
+def _by_plan(loaded: LoadedVersion, asked: Asked) -> NDArray[Any] | None:
     """Let the version's plan predict, if it knows the request exactly; it judges what MLflow's protocol would carry."""
     plan = loaded.plan
     rows = None if plan is None else plan.rows(asked.written)

@@ -37,10 +37,16 @@ def output_tensors(predictions: Any, schema: Schema | None) -> list[Tensor]:
             _tensor(name, values)
             for name, values in zip(_names(list(predictions), names), predictions.values(), strict=True)
         ]
-    whole = _tensor(names[0] if len(names) == 1 else "output-0", predictions)
+    whole = _tensor(name_of_one(schema), predictions)
     if len(names) > 1 and len(whole.shape) == 2 and whole.shape[1] == len(names):
         return [Tensor(name, whole.datatype, whole.data[:, number]) for number, name in enumerate(names)]
     return [whole]
+
+
+def name_of_one(schema: Schema | None) -> str:
+    """Give the name of the tensor that holds one value a row."""
+    names = [spec.name for spec in schema.inputs if spec.name is not None] if schema is not None else []
+    return str(names[0]) if len(names) == 1 else "output-0"
 
 
 def _names(labels: Sequence[Any], names: Sequence[str]) -> list[str]:

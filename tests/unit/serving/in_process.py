@@ -28,11 +28,12 @@ from serving.batcher import Batcher
 from serving.control import Control
 from serving.hot_path import HotPath
 from serving.metrics import Metrics
+from serving.openinference.short_way import ShortInference
 from serving.parts import Parts
 from serving.pool import LoadedVersion, Pool
 from serving.prediction_log import PredictionLog
 from serving.scoring import Scorer
-from serving.short_connection import short
+from serving.tracing import traced
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -151,8 +152,8 @@ def app(
             deciding=threads,
             is_ready=lambda: True,
         )
-        hot = HotPath(create_app(parts), parts)
-        with served(hot, short(configured, metrics, hot)) as client:
+        hot = HotPath(ShortInference(create_app(parts), parts), parts)
+        with traced(configured, metrics, hot) as (application, http), served(application, http) as client:
             yield App(client, parts, configured.spool_dir)
     log.close()
     engine.dispose()
