@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,10 @@ def child(what: str, reference: Path, window: Path) -> dict[str, Any]:
     return answer
 
 
-def measure(rounds: int, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-    """Measure every size: the engine and decoding in turns, Evidently once."""
+def measure(
+    rounds: int, sizes: Sequence[tuple[int, int]], kept: Mapping[tuple[int, int], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Measure every size: the engine and decoding in turns, Evidently once, where an earlier run has not."""
     found = []
     for rows, count in sizes:
         with tempfile.TemporaryDirectory(prefix="drift-") as scratch:
@@ -56,7 +58,7 @@ def measure(rounds: int, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any
             # no drift was put in: what else is said would be false
             assert runs["engine"][0]["found"] == "ok"
             if rows <= MOST_ROWS:
-                one["evidently"] = child("evidently", reference, window)
+                one["evidently"] = kept.get((rows, count)) or child("evidently", reference, window)
             found.append(one)
             print(json.dumps(one), flush=True)
     return found
@@ -102,6 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--sizes", nargs="*", default=[f"{rows}x{count}" for rows, count in SIZES], metavar="ROWSxCOLUMNS"
     )
     parser.add_argument("--into", type=Path, default=RESULTS, help="directory of the results")
+    parser.add_argument(
+        "--keep", type=Path, help="results of a run whose figures of Evidently are to stay: it takes long"
+    )
     given = parser.parse_args(arguments)
     sizes = [(int(rows), int(count)) for rows, count in (one.split("x") for one in given.sizes)]
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
@@ -111,7 +116,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"({platform.machine()}, {os.cpu_count()} CPUs, load before {load}, "
         f"Python {platform.python_version()}, PyArrow {version('pyarrow')}, NumPy {version('numpy')})"
     )
-    found = measure(given.rounds, sizes)
+    before = json.loads(given.keep.read_text())["sizes"] if given.keep else []
+    kept = {(one["rows"], one["columns"]): one["evidently"] for one in before if "evidently" in one}
+    if kept:
+        how += "; Evidently's figures from an earlier run on this machine"
+    found = measure(given.rounds, sizes, kept)
     text = report(found, how)
     print(text)
     given.into.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def decode(reference: str, window: str) -> tuple[float, Any]:
     import pyarrow.parquet as pq
 
     begin = time.process_time()
-    file = pq.ParquetFile(window, memory_map=True)
+    file = pq.ParquetFile(window)
     for group in range(file.num_row_groups):
         for name in file.schema_arrow.names:
             file.read_row_group(group, columns=[name], use_threads=False)

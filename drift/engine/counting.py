@@ -65,7 +65,7 @@ def count_file(
     counters = {stored: _counter(profile, key, room) for stored, key in chosen.items()}
     as_levels = [stored for stored, one in counters.items() if isinstance(one, LevelCounter)]
     text = [stored for stored in as_levels if pa.types.is_string(schema.field(stored).type)]
-    file = pq.ParquetFile(source, metadata=metadata, read_dictionary=text, memory_map=isinstance(source, str))
+    file = pq.ParquetFile(source, metadata=metadata, read_dictionary=text)
     total, shares = 0, Counter[float]()
     for group in range(metadata.num_row_groups):
         kept = None

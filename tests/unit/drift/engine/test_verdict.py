@@ -145,7 +145,7 @@ def test_corrections_keep_order_and_never_sharpen(p_values: list[float]) -> None
 
 @pytest.mark.parametrize(("n", "m"), [(300, 300), (1_000, 1_000), (5_000, 50), (5_000, 200)])
 def test_windows_without_drift_raise_no_alarm(n: int, m: int) -> None:
-    """At most 1 of 30 windows of ten columns, on data made here; the sweep is in benchmarks/drift_calibration.py."""
+    """At most 1 of 30 windows of ten columns, on data made here; the sweep is in test_calibration.py."""
     rng = np.random.default_rng([n, m, 1])
     alarms = sum(bool(drifted(ten_columns(rng, n), ten_columns(rng, m))) for _ in range(30))
     assert alarms <= 1
@@ -153,7 +153,7 @@ def test_windows_without_drift_raise_no_alarm(n: int, m: int) -> None:
 
 @pytest.mark.parametrize(("n", "m", "shift"), [(20_000, 1_000, 0.2), (1_000, 1_000, 0.3)])
 def test_a_shift_of_one_of_ten_columns_is_found(n: int, m: int, shift: float) -> None:
-    """In at least 18 of 20 windows; the sweep is in benchmarks/drift_calibration.py."""
+    """In at least 18 of 20 windows; the sweep is in test_calibration.py."""
     rng = np.random.default_rng([n, m, 2])
     found = sum("c0" in drifted(ten_columns(rng, n), ten_columns(rng, m, shift=shift)) for _ in range(20))
     assert found >= 18
