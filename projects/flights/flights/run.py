@@ -1,11 +1,12 @@
 """One MLflow run that fits, logs and registers: everything that promotion gates and drift checks need later is in it.
 
-Which rows it gets is decided in `train.py` and `retrain.py`. No stage is set here: the platform or a person decides.
+Which rows it gets is decided in `train.py`, `retrain.py` and `learn_on.py`. No stage is set here: the platform or a person decides.
 """
 
 import json
 import logging
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -55,8 +56,15 @@ class Registered:
     evaluation_roc_auc: float
 
 
-def fit_and_register(pipeline: Pipeline, rows: Rows, *, model_name: str, seed: int) -> Registered:
-    """Fit `pipeline` and log the run: autolog, datasets, evaluation and reference rows, and the model, registered.
+Learn = Callable[[Pipeline, Rows], object]
+
+
+def _fit(pipeline: Pipeline, rows: Rows) -> None:
+    pipeline.fit(as_features(rows.training), rows.training[TARGET], classifier__sample_weight=rows.weight)
+
+
+def fit_and_register(pipeline: Pipeline, rows: Rows, *, model_name: str, seed: int, learn: Learn = _fit) -> Registered:
+    """Let `pipeline` learn and log the run: autolog, datasets, evaluation and reference rows, and the model, registered.
 
     The model answers with `predict_proba`: shape (rows, 2), the second column is the probability of being late.
     MLflow's `evaluate` still finds labels and probabilities: it reaches through to the scikit-learn pipeline.
@@ -69,7 +77,7 @@ def fit_and_register(pipeline: Pipeline, rows: Rows, *, model_name: str, seed: i
             # float64, because MLflow warns about whole-number columns: they cannot hold missing values
             dataset = from_pandas(frame.astype({TARGET: "float64"}), targets=TARGET, name=f"flights-{name}")
             mlflow.log_input(dataset, context=name)
-        pipeline.fit(features, rows.training[TARGET], classifier__sample_weight=rows.weight)
+        learn(pipeline, rows)
         late = pipeline.predict_proba(as_features(rows.evaluation))[:, 1]
         auc = float(roc_auc_score(rows.evaluation[TARGET], late))
         mlflow.log_metrics(
