@@ -1,5 +1,4 @@
-"""The pipelines: a good one, one that can learn on from rows as they come, and one that is weak on purpose, so that a
-promotion has something to decide.
+"""The pipelines: a good one, one that can learn on, and one that is weak on purpose.
 
 Fitting and logging them is `run.py`'s part.
 """

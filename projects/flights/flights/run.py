@@ -1,6 +1,7 @@
 """One MLflow run that fits, logs and registers: everything that promotion gates and drift checks need later is in it.
 
-Which rows it gets is decided in `train.py`, `retrain.py` and `learn_on.py`. No stage is set here: the platform or a person decides.
+Which rows it gets is decided in `train.py`, `retrain.py` and `learn_on.py`. No stage is set here: the platform or a
+person decides.
 """
 
 import json
@@ -64,7 +65,7 @@ def _fit(pipeline: Pipeline, rows: Rows) -> None:
 
 
 def fit_and_register(pipeline: Pipeline, rows: Rows, *, model_name: str, seed: int, learn: Learn = _fit) -> Registered:
-    """Let `pipeline` learn and log the run: autolog, datasets, evaluation and reference rows, and the model, registered.
+    """Let `pipeline` learn, log the run: autolog, datasets, evaluation and reference rows, and the model, registered.
 
     The model answers with `predict_proba`: shape (rows, 2), the second column is the probability of being late.
     MLflow's `evaluate` still finds labels and probabilities: it reaches through to the scikit-learn pipeline.
