@@ -55,6 +55,7 @@ class Registered:
         run_id: Run that logged it, where one did.
         run_tags: That run's tags (`mlflow.source.git.commit` …).
         run_params: That run's parameters.
+        run_metrics: That run's metrics.
         datasets: That run's datasets: `name`, `digest`, `source` and `context` (`training` …) of each.
     """
 
@@ -67,6 +68,7 @@ class Registered:
     run_id: str | None = None
     run_tags: Mapping[str, str] = field(default_factory=dict)
     run_params: Mapping[str, str] = field(default_factory=dict)
+    run_metrics: Mapping[str, float] = field(default_factory=dict)
     datasets: tuple[Mapping[str, str], ...] = ()
 
     def tag(self, name: str) -> str:
@@ -97,6 +99,25 @@ class AskedFor:
     dry_run: bool = False
     attempt: int = 0
     run_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """A training project that is to be run once more.
+
+    Attributes:
+        project: Path or git URI, as `mlflow run` takes it.
+        entry_point: Entry point of the project.
+        parameters: Parameters of the candidate's run that are passed to it.
+        env_manager: As in `mlflow run`.
+        timeout_s: Seconds after which it is ended.
+    """
+
+    project: str
+    entry_point: str
+    parameters: tuple[str, ...]
+    env_manager: str
+    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +283,15 @@ class GateContext(Protocol):
 
         Raises:
             MissingEvidenceError: Nobody asked for one: the model is only evaluated.
+        """
+        ...
+
+    def rerun(self, asked: Rerun, parameters: Mapping[str, str], commit: str | None) -> Mapping[str, float]:
+        """Run a training project once more, where it leaves no trace, and give the metrics that it logged.
+
+        Raises:
+            GateUnavailableError: It took too long, or was ended by a signal.
+            EvaluationImpossibleError: It failed.
         """
         ...
 

@@ -19,11 +19,12 @@ from mlflow import MlflowClient
 from mlflow_ext.domain.provenance import Provenance
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import MissingEvidenceError, NotFoundError
-from mlflow_ext.gate_context import AskedFor, JudgedVersion, LoggedRequests, Registered
+from mlflow_ext.gate_context import AskedFor, JudgedVersion, LoggedRequests, Registered, Rerun
 from mlflow_ext.registry.client import translated
 from mlflow_ext.registry.description import without_block
 from mlflow_ext.registry.evaluation_data import read_table
 from mlflow_ext.registry.provenance import examine
+from mlflow_ext.registry.rerun import run_again
 from mlflow_ext.registry.run_data import fetch_rows
 
 FOLDER = "gates"
@@ -90,6 +91,10 @@ class RunContext:
             raise MissingEvidenceError("the model being evaluated is not registered")
         with translated():
             return read_registered(self.client, self.version)
+
+    def rerun(self, asked: Rerun, parameters: Mapping[str, str], commit: str | None) -> Mapping[str, float]:
+        """Run a training project once more."""
+        return run_again(asked, parameters, commit)
 
     def provenance(self, publishers: Mapping[str, str]) -> Provenance:
         """Examine the candidate's files."""
@@ -159,5 +164,10 @@ def read_registered(client: MlflowClient, version: ModelVersion) -> Registered:
         for used in (run.inputs.dataset_inputs if run.inputs else ())
     )
     return replace(
-        found, run_id=own.run_id, run_tags=dict(run.data.tags), run_params=dict(run.data.params), datasets=datasets
+        found,
+        run_id=own.run_id,
+        run_tags=dict(run.data.tags),
+        run_params=dict(run.data.params),
+        run_metrics=dict(run.data.metrics),
+        datasets=datasets,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mlflow_ext.domain.provenance import Provenance
 from mlflow_ext.domain.signature import Signature
 from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
-from mlflow_ext.gate_context import AskedFor, LoadCost, LoggedRequests, Registered
+from mlflow_ext.gate_context import AskedFor, LoadCost, LoggedRequests, Registered, Rerun
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,6 +94,8 @@ class MemoryContext:
         asked_for: The promotion, or `None`.
         files: What the candidate's files show, or `None`.
         others: Other rows by source.
+        again: Metrics that a second run of the training logs.
+        reruns: Project, parameters and commit of each second run.
         pictures: PNG by artifact path.
         tables: Rows by artifact path.
     """
@@ -109,6 +111,8 @@ class MemoryContext:
     asked_for: AskedFor | None = None
     files: Provenance | None = None
     others: "dict[str, pd.DataFrame]" = field(default_factory=dict)
+    again: Mapping[str, float] = field(default_factory=dict)
+    reruns: list[tuple[Rerun, dict[str, str], str | None]] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
     tables: "dict[str, pd.DataFrame]" = field(default_factory=dict)
 
@@ -138,6 +142,11 @@ class MemoryContext:
         if self.entry is None:
             raise MissingEvidenceError("the model being evaluated is not registered")
         return self.entry
+
+    def rerun(self, asked: Rerun, parameters: Mapping[str, str], commit: str | None) -> Mapping[str, float]:
+        """Give the metrics of the second run, and remember what it was asked."""
+        self.reruns.append((asked, dict(parameters), commit))
+        return self.again
 
     def provenance(self, publishers: Mapping[str, str]) -> Provenance:
         """Give what its files show; of publishers it knows as little as of keys."""

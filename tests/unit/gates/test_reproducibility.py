@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from mlflow_ext.domain.gates import GateResult, Verdict
 from mlflow_ext.gate_context import Registered
@@ -69,3 +70,47 @@ def test_what_is_not_asked_for_is_not_missed(asked: dict[str, bool]) -> None:
     """A run that recorded nothing has a gap for each thing that is asked, and for nothing else."""
     empty = Registered("wine", 2, run_id="r1", run_tags={"mlflow_ext.git.dirty": "true"})
     assert len(gaps(ReproducibilityPolicy(**asked), empty, "numpy")) == sum(asked.values())
+
+
+def trained_twice(second: dict[str, float], **policy: Any) -> tuple[GateResult, MemoryContext]:
+    """Judge a version whose first run logged an rmse of 0.5 with seed 3."""
+    first = Registered(
+        "wine",
+        2,
+        run_id="r",
+        run_params={"seed": "3"},
+        run_metrics={"rmse": 0.5},
+        run_tags={"mlflow_ext.git.commit": "abc"},
+    )
+    context = MemoryContext(MemoryVersion(2), pd.DataFrame({"target": [0]}), entry=first, again=second)
+    given = {"rerun": "https://git/x.git", "metrics": ["rmse"], "parameters": ["seed"], **policy}
+    [_, again] = judge([ReproducibilityPolicy.model_validate(given)], context)
+    return again, context
+
+
+def test_a_second_run_gives_the_same_metrics() -> None:
+    """At the recorded commit with the recorded seed; a difference beyond the tolerance, or no metric, fails."""
+    same, context = trained_twice({"rmse": 0.5, "r2": 0.9})
+    assert (same.verdict, same.measured) == (Verdict.PASSED, 0.0)
+    [(asked, parameters, commit)] = context.reruns
+    assert (asked.project, asked.entry_point, parameters, commit) == (
+        "https://git/x.git",
+        "train",
+        {"seed": "3"},
+        "abc",
+    )
+    other, _ = trained_twice({"rmse": 0.51}, tolerance=0.005)
+    assert (other.verdict, "gave 0.51 for rmse where the first gave 0.5" in other.reason) == (Verdict.FAILED, True)
+    near, _ = trained_twice({"rmse": 0.51}, tolerance=0.02)
+    none, _ = trained_twice({"r2": 0.9})
+    broken, _ = trained_twice({"rmse": float("nan")})
+    assert (near.verdict, none.verdict, broken.verdict) == (Verdict.PASSED, Verdict.FAILED, Verdict.FAILED)
+
+
+def test_nothing_is_trained_where_nothing_can_be_compared() -> None:
+    """A seed or a metric that the first run did not log."""
+    for policy in ({"parameters": ["depth"]}, {"metrics": ["auc"]}):
+        result, context = trained_twice({"rmse": 0.5}, **policy)
+        assert (result.verdict, context.reruns) == (Verdict.FAILED, [])
+    with pytest.raises(ValidationError, match="rerun needs metrics"):
+        ReproducibilityPolicy(rerun="x")
