@@ -6,7 +6,7 @@ SETUP := .venv/.complete
 # an organisation's own certificate authority is known to the system, not to uv
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: setup demo up test test-slow bench lint fmt docs lock clean
+.PHONY: setup demo up test test-slow bench bench-peers lint fmt docs lock clean
 
 setup: $(SETUP)
 
@@ -28,6 +28,9 @@ test-slow: $(SETUP) ## the slow sweeps
 
 bench: $(SETUP) ## measurements against peers
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: $(SETUP) ## MLServer, BentoML and Ray Serve beside ours, each in an environment of its own
+	$(BIN)/python -m benchmarks peers $(ARGS)
 
 lint: $(SETUP)
 	scripts/check

@@ -1,0 +1,221 @@
+"""Requests per second of MLServer, BentoML and Ray Serve beside ours and `mlflow models serve`, in one run.
+
+Each serves the same scikit-learn models with one worker, in an environment of its own; `wrk` asks all of them the same
+requests in turns. Ours logs predictions, counts and checks tokens meanwhile. How the others are started is in
+`peer_servers.py`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.flip_latency import platform_running
+from benchmarks.peer_servers import PEERS, environment
+from benchmarks.serving import CELLS, MODELS, STARTS_WITHIN_S, ask, free_port, models, new_token, prepare, process
+from benchmarks.serving_report import RESULTS
+
+OURS, MLFLOW = "mlflow-ext", "MLflow"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlflow-ext" / "peers"
+_COLOURS = ("#2a78d6", "#8a8f98", "#d08a2e", "#5d9e5f", "#9a6fb0")
+
+
+def measure(
+    names: Sequence[str], rounds: int, seconds: int, cache: Path
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Measure every cell of the chosen models, everybody in turns; gives the cells, and who could not take part."""
+    import joblib  # type: ignore[import-untyped]
+
+    cells: list[dict[str, Any]] = []
+    absent: dict[str, str] = {}
+    binaries: dict[str, Path] = {}
+    for peer in PEERS:
+        try:
+            binaries[peer.name] = environment(peer, cache)
+        except (RuntimeError, OSError) as exc:
+            absent[peer.name] = str(exc)
+    with (
+        tempfile.TemporaryDirectory(prefix="peers-") as scratch,
+        platform_running(None) as urls,
+        ExitStack() as stack,
+    ):
+        directory = Path(scratch)
+        token = new_token(urls["database_url"])
+        prepare(urls["mlflow_url"], token, directory)
+        for name, model, _ in models():
+            joblib.dump(model, directory / f"{name}.joblib")
+        port = free_port()
+        stack.enter_context(
+            process(
+                [sys.executable, "-P", "-m", "mlflow_ext.cli", "serve", "--role", "scoring", "--workers", "1"],
+                f"http://127.0.0.1:{port}/readyz",
+                # a data directory of its own: the platform's compactor must not take part
+                MLFLOW_EXT_DATA_DIR=str(directory / "data"),
+                MLFLOW_EXT_DATABASE_URL=urls["database_url"],
+                MLFLOW_EXT_MLFLOW_URL=urls["mlflow_url"],
+                MLFLOW_EXT_SERVING_PORT=str(port),
+                MLFLOW_EXT_AUTH="token",
+            )
+        )
+        for name in names:
+            with ExitStack() as started:
+                asked = {OURS: f"http://127.0.0.1:{port}/models/bench-{name}/invocations"}
+                theirs = free_port()
+                serve = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--workers", "1"]
+                command = [*serve, "-m", str(directory / name), "-p", str(theirs)]
+                started.enter_context(process(command, f"http://127.0.0.1:{theirs}/ping"))
+                asked[MLFLOW] = f"http://127.0.0.1:{theirs}/invocations"
+                for peer in PEERS:
+                    if peer.name not in binaries:
+                        continue
+                    own = directory / f"{name}-{peer.name.replace(' ', '-')}"
+                    own.mkdir()
+                    how = peer.start(binaries[peer.name], own, directory / name)
+                    try:
+                        started.enter_context(process(how.command, how.ready, **how.environment))
+                        same_answer(asked[OURS], how.url, directory / f"{name}-1.json", token)
+                    except (SystemExit, httpx.HTTPError) as exc:
+                        # without its command line, whose paths are this machine's
+                        late = f"it did not start within {STARTS_WITHIN_S} s"
+                        absent[f"{peer.name}, model ({name})"] = late if "did not start" in str(exc) else str(exc)[:200]
+                        continue
+                    asked[peer.name] = how.url
+                for rows, clients in CELLS:
+                    script = directory / f"{name}-{rows}.lua"
+                    cell = _cell(asked, script, clients, rounds, seconds)
+                    cells.append({"model": name, "rows": rows, "clients": clients, "servers": cell})
+                    print(row(cells[-1]), flush=True)
+    return cells, absent
+
+
+def same_answer(ours: str, theirs: str, body: Path, token: str) -> None:
+    """Make sure that a peer predicts what we predict.
+
+    Raises:
+        SystemExit: It does not.
+    """
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    answers = [httpx.post(url, content=body.read_bytes(), headers=headers, timeout=60) for url in (ours, theirs)]
+    if answers[1].status_code != 200 or answers[0].json()["predictions"] != answers[1].json()["predictions"]:
+        raise SystemExit(f"answers with status {answers[1].status_code}: {answers[1].text[:100]}")
+
+
+def _cell(asked: Mapping[str, str], script: Path, clients: int, rounds: int, seconds: int) -> dict[str, Any]:
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in asked}
+    failed: dict[str, str] = {}
+    for number in range(rounds):
+        # nobody is always the first
+        order = [*asked][number % len(asked) :] + [*asked][: number % len(asked)]
+        for name in order:
+            try:
+                runs[name].append(ask(asked[name], script, clients, seconds))
+            except SystemExit:
+                failed[name] = "did not answer every request"
+    found: dict[str, Any] = {}
+    for name, some in runs.items():
+        middle = {what: statistics.median(one[what] for one in some) for what in ("rps", "p99_ms")} if some else {}
+        if name not in failed and not middle["rps"]:
+            failed[name] = f"no answer within {seconds} s"
+        found[name] = {"failed": failed[name]} if name in failed else middle
+    return found
+
+
+def header() -> str:
+    """Write the table's head."""
+    names = [OURS, MLFLOW, *(peer.name for peer in PEERS)]
+    return f"| model | rows | clients | {' | '.join(names)} |\n|{'---|' * (3 + len(names))}"
+
+
+def row(cell: Mapping[str, Any]) -> str:
+    """Write one row: requests per second, how many times fewer than ours, p99."""
+    servers = cell["servers"]
+    ours = servers[OURS].get("rps")
+    texts = []
+    for name in (OURS, MLFLOW, *(peer.name for peer in PEERS)):
+        one = servers.get(name)
+        if one is None:
+            texts.append("absent")
+        elif "failed" in one:
+            texts.append(one["failed"])
+        else:
+            ratio = f", 1/{ours / one['rps']:.1f}" if ours and name != OURS else ""
+            texts.append(f"{one['rps']:,.0f}{ratio} ({one['p99_ms']:,.1f} ms)")
+    return f"| ({cell['model']}) | {cell['rows']:,} | {cell['clients']} | {' | '.join(texts)} |"
+
+
+def write(into: Path, how: str, cells: Sequence[Mapping[str, Any]], absent: Mapping[str, str]) -> None:
+    """Write `peers.json`, `peers.md` and `peers.svg`."""
+    into.mkdir(parents=True, exist_ok=True)
+    document = {"how": how, "cells": cells, "absent": absent}
+    (into / "peers.json").write_text(json.dumps(document, indent=2) + "\n")
+    kinds = "\n".join(f"- ({name}) {what}" for name, what in MODELS.items())
+    setups = "\n".join(f"- **{peer.name}** {peer.how}." for peer in PEERS)
+    missing = "\n".join(f"- **{name}** is absent: {why}." for name, why in absent.items())
+    table = "\n".join([header(), *map(row, cells)])
+    (into / "peers.md").write_text(
+        f"# Peers\n\n{how}. Requests per second, which part of ours that is, p99.\n\n"
+        f"{kinds}\n\n{table}\n\n- **{OURS}**: prediction log, metrics, request ids and tokens on.\n"
+        f"- **{MLFLOW}**: `mlflow models serve`.\n{setups}\n{missing}\n\n![Requests per second](peers.svg)\n"
+    )
+    _chart(into / "peers.svg", cells)
+
+
+def _chart(path: Path, cells: Sequence[Mapping[str, Any]]) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    servers = (OURS, MLFLOW, *(peer.name for peer in PEERS))
+    names = sorted({cell["model"] for cell in cells})
+    figure, axes = plt.subplots(1, len(names), figsize=(4.6 * len(names), 3.8), sharey=True, squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        own = [cell for cell in cells if cell["model"] == name]
+        for place, (server, colour) in enumerate(zip(servers, _COLOURS, strict=True)):
+            rates = [cell["servers"].get(server, {}).get("rps", float("nan")) for cell in own]
+            axis.bar([at + (place - 2) * 0.16 for at in range(len(own))], rates, 0.15, label=server, color=colour)
+        axis.set_xticks(range(len(own)), [f"{cell['rows']:,} by {cell['clients']}" for cell in own], fontsize=7)
+        axis.set_yscale("log")
+        axis.set_title(f"({name})", fontsize=10)
+        axis.set_xlabel("rows by clients", fontsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("requests/s", fontsize=8)
+    axes[0][0].legend(fontsize=7, frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, measure, print a table; write figures, table and chart."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks peers", description=__doc__)
+    parser.add_argument("--models", nargs="+", choices=sorted(MODELS), default=sorted(MODELS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="directory of the peers' environments")
+    parser.add_argument("--into", type=Path, default=RESULTS, help="directory of the results")
+    given = parser.parse_args(arguments)
+    if shutil.which("wrk") is None:
+        raise SystemExit("this needs wrk on PATH: as root, apt-get install wrk")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, load before {load}, Python {platform.python_version()}"
+    how = f"One worker each, medians of {given.rounds} rounds of {given.seconds} s in turns ({machine})"
+    print(f"{how}\n\n{header()}", flush=True)
+    cells, absent = measure(given.models, given.rounds, given.seconds, given.cache)
+    write(given.into, how, cells, absent)
+
+
+if __name__ == "__main__":
+    main()
