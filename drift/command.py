@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import click
 
+from drift.schedule_command import schedule
+
 
 class IsoTime(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
     """A time in ISO 8601; UTC where it names no zone."""
@@ -73,23 +75,22 @@ def history(model: str, limit: int, as_json: bool) -> None:
 
 
 @drift.command()
-def schedule() -> None:
-    """Be the drift scheduler, until Ctrl-C or SIGTERM; several may run."""
-    import logging
-    import signal
-    import threading
-
-    from drift.schedule import Scheduler
+@click.option("--model", help="Of this model only.")
+@click.option("--firing", is_flag=True, help="Only those that go on.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Newest so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print the alerts as JSON.")
+def alerts(model: str | None, firing: bool, limit: int, as_json: bool) -> None:
+    """Show alerts, newest first: what goes on, what is over, who was told."""
+    from drift.show_alerts import alert_as_dict, show_alerts
     from mlflow_ext.bootstrap import services
-    from mlflow_ext.domain.actors import DRIFT_SCHEDULER, act_as
+    from mlflow_ext.store.alerts import Alerts
 
-    act_as(DRIFT_SCHEDULER)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    with services(name="mlflow-ext drift") as parts:
-        logging.basicConfig(
-            level=parts.settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-        )
-        logging.getLogger("httpx").setLevel(logging.WARNING)
-        Scheduler(parts).run(stop)
+    with services(name="mlflow-ext drift alerts") as parts:
+        found = Alerts(parts.engine).find(model, limit, firing=firing)
+    if as_json:
+        click.echo(json.dumps([alert_as_dict(one) for one in found], indent=2))
+    else:
+        show_alerts(found)
+
+
+drift.add_command(schedule)

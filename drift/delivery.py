@@ -7,10 +7,11 @@ is found again by its slot's tag.
 import logging
 from collections.abc import Callable
 
-from mlflow_ext.domain.drift import CheckState
+from mlflow_ext.domain.drift import CheckState, DriftVerdict
 from mlflow_ext.errors import ConflictError, UnavailableError
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.registry.drift_runs import DriftRuns, RunDocuments
+from mlflow_ext.store.alerts import Alerts
 from mlflow_ext.store.checks import Checks
 
 _log = logging.getLogger(__name__)
@@ -18,12 +19,15 @@ _log = logging.getLogger(__name__)
 LONGEST_WAIT_S = 60.0
 
 
-def deliver_next(checks: Checks, runs: DriftRuns, *, policy_of: Callable[[str], ModelPolicy], segments: str) -> bool:
+def deliver_next(
+    checks: Checks, runs: DriftRuns, alerts: Alerts, *, policy_of: Callable[[str], ModelPolicy], segments: str
+) -> bool:
     """Deliver the oldest waiting result; False when there is none.
 
     Args:
         checks: The results.
         runs: MLflow's side.
+        alerts: Get the picture of what they are about.
         policy_of: Names the reference, for the run's dataset.
         segments: Where windows come from, for the run's dataset.
 
@@ -38,15 +42,21 @@ def deliver_next(checks: Checks, runs: DriftRuns, *, policy_of: Callable[[str], 
         # nothing was served: there is no version to link, and nobody needs an empty run every few minutes
         checks.delivered(check, None)
         return True
-    html = json = None
+    html = json = picture = None
     with checks.lease.held(check.id, check.attempt):
         try:
             if snapshot is not None:
                 from drift.evidently_report import render
 
                 html, json = render(snapshot)
+            if check.report.verdict is DriftVerdict.DRIFT:
+                from drift.picture import picture_of
+
+                picture = picture_of(check.report)
+                if picture is not None:
+                    alerts.attach(check.id, picture)
             reference = policy_of(check.model).drift.reference
-            documents = RunDocuments(html=html, json=json, reference=reference, segments=segments)
+            documents = RunDocuments(html, json, picture, reference=reference, segments=segments)
             run_id = runs.deliver(check, check.report, documents)
             if checks.is_newest(check):
                 runs.mark_version(check.report, run_id)

@@ -64,7 +64,7 @@ class Policies:
         for name in sorted(names):
             policy = self.settings.policy(name).drift
             if policy.schedule is not None:
-                found.append(Monitor(name, policy.schedule, policy.timezone, policy.window_s))
+                found.append(Monitor(name, policy.schedule, policy.timezone, policy.window_s, policy.catch_up))
         return found
 
 

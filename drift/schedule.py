@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 
-from drift.alerts import AlertSender, deliver_all
+from drift.alerts import tell_all
+from drift.channels.sender import channels
 from drift.children import Child
 from drift.policies import Policies
 from drift.triggers import Triggers
@@ -106,8 +107,11 @@ class Scheduler:
         alerts = Alerts(self._parts.engine)
         with httpx.Client() as client:
             while not stop.wait(TICK_S):
-                sender = AlertSender(client, self._policies.settings.alert_webhook)
-                _patiently(lambda sender=sender: deliver_all(alerts, sender))  # type: ignore[misc]
+                _patiently(lambda: self._tell(alerts, client))
+
+    def _tell(self, alerts: Alerts, client: httpx.Client) -> None:
+        settings = self._policies.settings
+        tell_all(alerts, channels(settings, client), settings, lambda model: settings.policy(model).alerts)
 
     def _look_for_triggers(self, stop: threading.Event) -> None:
         triggers = Triggers(

@@ -13,7 +13,7 @@ from mlflow_ext.domain.retraining import Decision, Trigger
 from mlflow_ext.errors import ConflictError, InvalidPolicyError
 from mlflow_ext.retraining_policy import MetricBound, RetrainingPolicy
 from mlflow_ext.store.retraining_triggers import Judged, Occasion, RetrainingTriggers, check_key
-from mlflow_ext.store.schedules import latest_slot
+from mlflow_ext.store.slots import last_slot
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Triggers:
         cron, zone = policy.triggers.cron, policy.triggers.timezone
         if cron is None:
             return
-        slot = latest_slot(cron, zone, self._store.now())
+        slot = last_slot(cron, zone, self._store.now())
         key = f"slot {slot.isoformat()}"
         occasion = Occasion(model, Trigger.CRON, key, f"cron {cron}", slot - timedelta(seconds=policy.window_s), slot)
         if self._store.last_key(model, Trigger.CRON) is None:

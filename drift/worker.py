@@ -34,6 +34,7 @@ from mlflow_ext.registry.project_runs import ProjectRuns
 from mlflow_ext.registry.run_data import fetch_rows
 from mlflow_ext.registry.run_files import RunFiles
 from mlflow_ext.registry.scoring_protocol import ModelColumns, model_columns
+from mlflow_ext.store.alerts import Alerts
 from mlflow_ext.store.checks import Checks
 from mlflow_ext.store.labels import Labels
 from mlflow_ext.store.partials import Partials
@@ -91,7 +92,7 @@ def check_step(parts: Services, owner: str) -> Callable[[], bool]:
     kept = parts.settings.data_dir.absolute() / "references"
     index = Segments(parts.engine)
     checks = Checks(parts.engine, owner=owner, lease_s=parts.settings.lease_s)
-    runs = DriftRuns(client)
+    runs, alerts = DriftRuns(client), Alerts(parts.engine)
     sources = Sources(
         pointers=SqlPointers(parts.engine),
         view=SqlRegistryView(parts.engine),
@@ -109,7 +110,7 @@ def check_step(parts: Services, owner: str) -> Callable[[], bool]:
     )
 
     def step() -> bool:
-        if deliver_next(checks, runs, policy_of=sources.policy_of, segments=parts.settings.segments_root):
+        if deliver_next(checks, runs, alerts, policy_of=sources.policy_of, segments=parts.settings.segments_root):
             return True
         return check_next(checks, sources, lambda: caught_up(index, parts.settings.spool_dir, CATCH_UP_S))
 

@@ -23,7 +23,7 @@ PREFIX = "MLFLOW_EXT_"
 DEFAULT_FILE = "mlflow-ext.yaml"
 PASSED_ON = frozenset({"CONFIG", "RETRAINING_TRIGGER_ID", "ACTOR"})
 """Variables of ours that are no settings: the file's own path, and what a parent process tells a child."""
-SECRETS = frozenset({"database_url", "token", "privacy_key"})
+SECRETS = frozenset({"database_url", "token", "privacy_key", "alert_slack_url", "alert_smtp_url"})
 SHORTEST_KEY = 32
 """Characters of the shortest `privacy_key`: 128 bits, were it written in hexadecimal digits."""
 
@@ -65,6 +65,19 @@ def _http_url(value: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise ValueError("must be an http:// or https:// URL")
     return value.rstrip("/")
+
+
+def _secret_http_url(value: SecretStr) -> SecretStr:
+    return SecretStr(_http_url(value.get_secret_value()))
+
+
+def _smtp_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in {"smtp", "smtp+starttls", "smtps"} or not parts.hostname:
+        raise ValueError(
+            "must be smtp://, smtp+starttls:// or smtps://, such as smtp+starttls://user:password@host:587"
+        )
+    return value
 
 
 def is_loopback(address: str) -> bool:
@@ -117,9 +130,16 @@ class Settings(BaseModel):
         segments_url: Where prediction segments are kept (any fsspec URL); unset means a directory under `data_dir`.
         reconcile_s: Seconds between two looks at MLflow when no notification comes.
         lease_s: Seconds after which a dead worker's work is taken over.
-        alert_webhook: URL that gets a POST for each alert.
         traces_url: OpenTelemetry collector (OTLP over HTTP) that gets a span for each traced scoring request.
         traces_share: Share of the requests without a `traceparent` that are traced.
+        mlflow_link_url: Address of MLflow in links for people; unset means `mlflow_url`.
+        alert_webhook: URL that gets alerts in Alertmanager's webhook format.
+        alert_slack_url: Incoming webhook of Slack, or of what understands its messages.
+        alert_smtp_url: Mail server: `smtp://`, `smtp+starttls://` or `smtps://`, with user and password where it asks.
+        alert_email_from: Sender of e-mail.
+        alert_email_to: Receivers of e-mail, with commas between them.
+        alert_group_by: What alerts in one message have in common: `kind`, `model`, or `none` for one message each.
+        alert_group_wait_s: Seconds in which alerts are gathered into one message.
         log_level: Level of our log lines.
         defaults: Policy for every model.
         models: Policies by model name, over the defaults.
@@ -161,9 +181,16 @@ class Settings(BaseModel):
     segments_url: str | None = None
     reconcile_s: float = Field(default=30.0, gt=0, le=3600)
     lease_s: float = Field(default=30.0, ge=1, le=3600)
+    mlflow_link_url: HttpUrl | None = None
     alert_webhook: HttpUrl | None = None
     traces_url: HttpUrl | None = None
     traces_share: float = Field(default=1.0, ge=0, le=1)
+    alert_slack_url: Annotated[SecretStr, AfterValidator(_secret_http_url)] | None = None
+    alert_smtp_url: Annotated[SecretStr, AfterValidator(_smtp_url)] | None = None
+    alert_email_from: str = "mlflow-ext@localhost"
+    alert_email_to: str | None = None
+    alert_group_by: Literal["kind", "model", "none"] = "kind"
+    alert_group_wait_s: float = Field(default=10.0, ge=0, le=3600)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     defaults: ModelPolicy = ModelPolicy()
     models: dict[str, ModelPolicy] = Field(default_factory=dict)

@@ -6,6 +6,7 @@ its rules in `gates/`.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,7 +20,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from mlflow_ext.errors import InvalidPolicyError
 from mlflow_ext.gate_kinds import gate_named, known_gates
-from mlflow_ext.policy_section import Cron, Section
+from mlflow_ext.policy_section import Cron, Section, TimeZone
 from mlflow_ext.retraining_policy import RetrainingPolicy
 
 DEFAULT_GATE = "metric"
@@ -196,6 +197,7 @@ class DriftPolicy(Section):
     Attributes:
         schedule: Cron text; `None` means that only `mlflow-ext drift run` checks.
         timezone: IANA name in which the cron text is read.
+        catch_up: What happens with slots that nobody was there for: `coalesce` checks the latest, `all` each of them.
         window_s: Seconds of predictions that one scheduled check looks at, ending at its slot.
         reference: Rows compared with: `artifact:PATH` inside the served version's MLflow run, or a path or URI.
         minimum_rows: Fewer rows in the window make the check inconclusive.
@@ -218,7 +220,8 @@ class DriftPolicy(Section):
     """
 
     schedule: Cron | None = None
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
+    catch_up: Literal["coalesce", "all"] = "coalesce"
     window_s: float = Field(default=86_400.0, gt=0)
     reference: str = "artifact:data/reference.parquet"
     minimum_rows: int = Field(default=200, ge=1)
@@ -242,6 +245,30 @@ class DriftPolicy(Section):
         if self.drifted_windows > self.last_windows:
             raise ValueError(f"{self.drifted_windows} of the last {self.last_windows} windows can never drift")
         return self
+
+
+class AlertPolicy(Section):
+    """How a model's alerts are told.
+
+    Attributes:
+        severity: Of its alerts: `warning` or `critical`.
+        critical_share: Share of drifted columns from which an alert is critical whatever `severity` says.
+        cooldown_s: Seconds after people were told of an alert in which a new one of the same kind is not told: what
+            goes on and off is told once.
+        repeat_s: Seconds after which an alert that goes on is told again; `None` for never.
+    """
+
+    severity: Literal["warning", "critical"] = "warning"
+    critical_share: float | None = Field(default=None, gt=0, le=1)
+    cooldown_s: float = Field(default=3_600.0, ge=0)
+    repeat_s: float | None = Field(default=86_400.0, gt=0)
+
+    def severity_of(self, report: Mapping[str, Any]) -> str:
+        """Give the severity of an alert by the report behind it."""
+        share = report.get("drift_share")
+        if self.critical_share is not None and share is not None and share >= self.critical_share:
+            return "critical"
+        return self.severity
 
 
 class GovernancePolicy(Section):
@@ -272,6 +299,7 @@ class ModelPolicy(Section):
     prediction_log: PredictionLogPolicy = PredictionLogPolicy()
     privacy: PrivacyPolicy = PrivacyPolicy()
     drift: DriftPolicy = DriftPolicy()
+    alerts: AlertPolicy = AlertPolicy()
     retraining: RetrainingPolicy = RetrainingPolicy()
     governance: GovernancePolicy = GovernancePolicy()
 

@@ -26,6 +26,8 @@ class CheckState(StrEnum):
     FAILED = "failed"
 
 
+PICTURE = "drift.png"
+"""Name of the picture among the artifacts of a check's run."""
 OPEN_CHECKS = frozenset({CheckState.DUE, CheckState.RUNNING, CheckState.COMPUTED, CheckState.DELIVERING})
 
 
@@ -178,12 +180,14 @@ class Monitor:
         cron: Cron text.
         timezone: IANA name in which it is read.
         window_s: Seconds of predictions, ending at the slot.
+        catch_up: `coalesce` or `all` of the slots that nobody was there for.
     """
 
     model: str
     cron: str
     timezone: str
     window_s: float
+    catch_up: str = "coalesce"
 
     @property
     def schedule(self) -> str:

@@ -29,7 +29,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
-from mlflow_ext.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftVerdict
+from mlflow_ext.domain.drift import PICTURE, ColumnDrift, DriftCheck, DriftReport, DriftVerdict
 from mlflow_ext.errors import NotFoundError
 from mlflow_ext.registry.client import MlflowRegistry, translated
 
@@ -50,6 +50,7 @@ class RunDocuments:
     Attributes:
         html: Evidently's page; `None` when nothing was compared.
         json: Evidently's JSON document.
+        picture: PNG of the columns that differ most, as `drift.png`.
         reference: Where the reference's rows come from.
         segments: Where the window's rows come from.
         tags: More tags of the run.
@@ -57,6 +58,7 @@ class RunDocuments:
 
     html: str | None = None
     json: str | None = None
+    picture: bytes | None = None
     reference: str = ""
     segments: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -156,6 +158,8 @@ class DriftRuns:
                 files["report.json"] = documents.json
             for name, content in files.items():
                 Path(scratch, name).write_text(content, encoding="utf-8")
+            if documents.picture is not None:
+                Path(scratch, PICTURE).write_bytes(documents.picture)
             self._client.log_artifacts(run_id, scratch)
 
 

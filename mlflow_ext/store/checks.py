@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, RowMapping, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.drift import CheckState, DriftCheck, DriftReport, Window
 from mlflow_ext.errors import ConflictError, NotFoundError
+from mlflow_ext.store.alerts import note_verdict
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.lease import LeaseTable
-from mlflow_ext.store.tables import alert, drift_check
+from mlflow_ext.store.tables import drift_check
 
 MANUAL = "manual:"
 _COLUMNS = [column for column in drift_check.c if column.name != "snapshot"]
@@ -98,7 +99,7 @@ class Checks:
     def computed(
         self, check: DriftCheck, report: DriftReport, snapshot: bytes | None, alert_message: str | None = None
     ) -> None:
-        """Store the answer and, in the same transaction, the alert it calls for.
+        """Store the answer and, in the same transaction, raise or resolve the alert it calls for.
 
         Raises:
             ConflictError: Another worker took the check over; nothing was written.
@@ -113,17 +114,7 @@ class Checks:
         }
         with translated(), self._engine.begin() as connection:
             self._move(connection, check, CheckState.COMPUTED, values)
-            if alert_message is not None:
-                connection.execute(
-                    insert(alert).values(
-                        model=check.model,
-                        version=report.version,
-                        check_id=check.id,
-                        severity="warning",
-                        message=alert_message,
-                        details=report.as_dict(),
-                    )
-                )
+            note_verdict(connection, check.id, report, alert_message)
 
     def delivered(self, check: DriftCheck, run_id: str | None) -> None:
         """Note that MLflow has it; the snapshot is no longer needed.

@@ -1,22 +1,56 @@
 """When a monitor's next check is due. Any number of schedulers may tick: each slot becomes one check.
 
-Only database time counts; cron text is croniter's. Slots missed while nobody ran become one check, for the latest.
+Only database time counts; when slots are says `mlflow_ext.store.slots.py`. Slots that nobody was there for become one
+check, for the latest, or one each, as the schedule's `catch_up` says.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
+from typing import Any
 
-from croniter import croniter
-from sqlalchemy import Engine, RowMapping, delete, func, select, update
+from sqlalchemy import Engine, RowMapping, Select, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.drift import Monitor, Window
+from mlflow_ext.errors import NotFoundError
 from mlflow_ext.store.checks import add_check
 from mlflow_ext.store.engine import translated
+from mlflow_ext.store.slots import last_slot, next_slot
 from mlflow_ext.store.tables import schedule
 
 _PREFIX = "drift:"
+MOST_AT_ONCE = 200
+"""Slots of one schedule that one tick enters; the next one goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A schedule as it stands.
+
+    Attributes:
+        name: `drift:MODEL`.
+        model: Registered model.
+        cron: Cron text.
+        timezone: IANA name in which it is read.
+        window_s: Seconds of predictions that a check looks at.
+        catch_up: `coalesce` or `all`.
+        next_run: Next slot; in the past while it is due or paused.
+        paused: Whether it is paused.
+        paused_by: Who did.
+        paused_at: When.
+    """
+
+    name: str
+    model: str
+    cron: str
+    timezone: str
+    window_s: float
+    catch_up: str
+    next_run: datetime
+    paused: bool
+    paused_by: str
+    paused_at: datetime | None
 
 
 class Schedules:
@@ -39,6 +73,7 @@ class Schedules:
                     "cron": monitor.cron,
                     "timezone": monitor.timezone,
                     "window_s": monitor.window_s,
+                    "catch_up": monitor.catch_up,
                 }
                 entered = upsert(schedule).values(
                     name=monitor.schedule, next_run=next_slot(monitor.cron, monitor.timezone, now), **values
@@ -51,10 +86,11 @@ class Schedules:
                         where=(row.cron != new.cron) | (row.timezone != new.timezone),
                     )
                 )
+                other = or_(row.window_s != monitor.window_s, row.catch_up != monitor.catch_up)
                 connection.execute(
                     update(schedule)
-                    .where(row.name == monitor.schedule, row.window_s != monitor.window_s)
-                    .values(window_s=monitor.window_s)
+                    .where(row.name == monitor.schedule, other)
+                    .values(window_s=monitor.window_s, catch_up=monitor.catch_up)
                 )
 
     def tick(self) -> int:
@@ -68,32 +104,77 @@ class Schedules:
                 .with_for_update(skip_locked=True)
             )
             for row in connection.execute(due).mappings().all():
-                slot = _latest_slot(row)
-                window = Window(slot - timedelta(seconds=row["window_s"]), slot)
-                entered += add_check(connection, row["name"], slot, row["model"], window)
+                slots, following = _due_slots(row)
+                for slot in slots:
+                    window = Window(slot - timedelta(seconds=row["window_s"]), slot)
+                    entered += add_check(connection, row["name"], slot, row["model"], window)
                 connection.execute(
                     update(schedule)
                     .where(schedule.c.name == row["name"])
-                    .values(
-                        next_run=next_slot(row["cron"], row["timezone"], row["now"]), updated_at=func.clock_timestamp()
-                    )
+                    .values(next_run=following, updated_at=func.clock_timestamp())
                 )
         return entered
 
+    def find(self) -> list[Schedule]:
+        """Give every schedule, by model."""
+        chosen = select(*(schedule.c[name] for name in Schedule.__slots__)).order_by(schedule.c.model, schedule.c.name)
+        with translated(), self._engine.connect() as connection:
+            return [Schedule(**row) for row in connection.execute(chosen).mappings()]
 
-def next_slot(cron: str, timezone: str, after: datetime) -> datetime:
-    """Give the first time after `after` at which the cron text is due, read in the time zone."""
-    found: datetime = croniter(cron, after.astimezone(ZoneInfo(timezone))).get_next(datetime)
-    return found
+    def pause(self, model: str, by: str) -> None:
+        """Enter no checks of a model any more, until somebody resumes; one that is paused stays as it is.
+
+        Raises:
+            NotFoundError: The model has no schedule.
+        """
+        with translated(), self._engine.begin() as connection:
+            found = connection.execute(_one(model)).mappings().one_or_none()
+            if found is None:
+                raise _unknown(model)
+            if not found["paused"]:
+                values = {"paused": True, "paused_by": by, "paused_at": func.clock_timestamp()}
+                connection.execute(update(schedule).where(schedule.c.name == found["name"]).values(values))
+
+    def resume(self, model: str, *, catch_up: bool = False) -> None:
+        """Go on from now; with `catch_up`, the slots of the pause are made up for as the schedule's policy says.
+
+        Raises:
+            NotFoundError: The model has no schedule.
+        """
+        with translated(), self._engine.begin() as connection:
+            found = connection.execute(_one(model)).mappings().one_or_none()
+            if found is None:
+                raise _unknown(model)
+            if not found["paused"]:
+                return
+            values: dict[str, object] = {"paused": False, "paused_by": "", "paused_at": None}
+            if not catch_up:
+                following = next_slot(found["cron"], found["timezone"], found["now"])
+                values["next_run"] = max(found["next_run"], following)
+            connection.execute(update(schedule).where(schedule.c.name == found["name"]).values(values))
 
 
-def latest_slot(cron: str, timezone: str, before: datetime) -> datetime:
-    """Give the last time before `before` at which the cron text was due, read in the time zone."""
-    found: datetime = croniter(cron, before.astimezone(ZoneInfo(timezone))).get_prev(datetime)
-    return found
+def _one(model: str) -> Select[Any]:
+    return (
+        select(schedule, func.clock_timestamp().label("now"))
+        .where(schedule.c.name == f"{_PREFIX}{model}")
+        .with_for_update()
+    )
 
 
-def _latest_slot(row: RowMapping) -> datetime:
-    """Give the newest slot that is due: slots that nobody was there for are not checked one by one."""
-    next_run: datetime = row["next_run"]
-    return max(next_run, latest_slot(row["cron"], row["timezone"], row["now"]))
+def _unknown(model: str) -> NotFoundError:
+    return NotFoundError(
+        f"{model} has no schedule; give its policy a `drift.schedule`, and a running scheduler takes it up"
+    )
+
+
+def _due_slots(row: RowMapping) -> tuple[list[datetime], datetime]:
+    """Give the slots to enter now, and the one after them."""
+    cron, timezone, now, slot = row["cron"], row["timezone"], row["now"], row["next_run"]
+    if row["catch_up"] != "all":
+        return [max(slot, last_slot(cron, timezone, now))], next_slot(cron, timezone, now)
+    slots: list[datetime] = []
+    while slot <= now and len(slots) < MOST_AT_ONCE:
+        slots.append(slot)
+        slot = next_slot(cron, timezone, slot)
+    return slots, slot

@@ -238,7 +238,11 @@ schedule = Table(
     Column("timezone", Text, nullable=False),
     Column("window_s", Float, nullable=False),
     _at("next_run", nullable=False),
+    # what happens with slots that nobody was there for: `coalesce` or `all`
+    Column("catch_up", Text, nullable=False, server_default="coalesce"),
     Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("paused_by", Text, nullable=False, server_default=""),
+    _at("paused_at"),
     _at("updated_at", now=True),
 )
 
@@ -267,6 +271,7 @@ drift_check = Table(
     Index(None, "model", "until"),
 )
 
+# an alert is one episode: it fires, is seen again and again, and is resolved; how it is told: alert_tables.py
 alert = Table(
     "alert",
     metadata,
@@ -274,15 +279,23 @@ alert = Table(
     _workspace(),
     Column("model", Text, nullable=False),
     Column("version", Integer),
+    Column("kind", Text, nullable=False, server_default="drift"),
+    Column("state", Text, nullable=False, server_default="firing"),
+    # the newest check that saw it
     Column("check_id", BigInteger, ForeignKey(drift_check.c.id, ondelete="SET NULL"), unique=True),
     Column("severity", Text, nullable=False),
     Column("message", Text, nullable=False),
     _json("details"),
-    Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("last_error", Text),
-    _at("next_attempt_at", now=True),
+    Column("picture", LargeBinary),
+    Column("seen", Integer, nullable=False, server_default="1"),
+    # the state that people were told of last, when, and how often they were told
+    Column("notified", Text),
+    _at("notified_at"),
+    Column("notices", Integer, nullable=False, server_default="0"),
     _at("created_at", now=True),
-    _at("delivered_at"),
+    _at("last_seen_at", now=True),
+    _at("resolved_at"),
+    Index("one_firing_alert", "workspace", "model", "kind", unique=True, postgresql_where=text("state = 'firing'")),
 )
 
 retraining = Table(

@@ -83,7 +83,7 @@ def test_a_drifted_window_is_reported_into_mlflow_and_raises_an_alert(world: Wor
         f"{world.model}-reference",
     }
     assert len(world.client.get_run(run.info.run_id).inputs.model_inputs) == 1
-    assert artifacts(world, run.info.run_id) == {"report.html", "report.json", "drift.json"}
+    assert artifacts(world, run.info.run_id) == {"report.html", "report.json", "drift.json", "drift.png"}
     page = Path(world.client.download_artifacts(run.info.run_id, "report.html", str(tmp_path)))
     assert page.stat().st_size > 1_000_000
     ours = json.loads(Path(world.client.download_artifacts(run.info.run_id, "drift.json", str(tmp_path))).read_text())
@@ -205,7 +205,7 @@ def test_a_result_waits_for_mlflow_and_is_delivered_once(world: World) -> None:
     assert waiting.report is not None
     assert waiting.report.verdict is DriftVerdict.DRIFT
     assert "MLflow" in str(waiting.error)
-    assert len(Alerts(world.engine).find(world.model)) == 2
+    assert [alert.seen for alert in Alerts(world.engine).find(world.model)] == [2]
     with world.engine.begin() as connection:
         # the back-off is over
         connection.execute(text("UPDATE mlflow_ext.drift_check SET lease_until = NULL"))

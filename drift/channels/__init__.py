@@ -1,0 +1,1 @@
+"""Where alerts are told: one channel a file, each with its line in `sender.py`."""
