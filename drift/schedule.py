@@ -57,6 +57,7 @@ class Scheduler:
         """Work until `stop` is set, then end the children and let go of what they held."""
         sender = threading.Thread(target=self._send_alerts, args=(stop,), name="alerts", daemon=True)
         sender.start()
+        stop_metrics = self._serve_metrics()
         threading.Thread(target=self._look_for_triggers, args=(stop,), name="triggers", daemon=True).start()
         try:
             while not stop.is_set():
@@ -65,7 +66,23 @@ class Scheduler:
         finally:
             for child in self._children:
                 child.stop()
+            stop_metrics()
             _patiently(self._leave)
+
+    def _serve_metrics(self) -> Callable[[], None]:
+        settings = self._parts.settings
+        if settings.drift_metrics_port is None:
+            return lambda: None
+        from drift.metrics import serve
+
+        try:
+            port, stop = serve(self._parts.engine, settings.drift_metrics_host, settings.drift_metrics_port)
+        except OSError as exc:
+            # watching models is worth more than being watched
+            _log.error("metrics.unavailable port=%d reason=%s", settings.drift_metrics_port, exc)
+            return lambda: None
+        _log.info("metrics.served host=%s port=%d", settings.drift_metrics_host, port)
+        return stop
 
     @property
     def _children(self) -> tuple[Child, ...]:

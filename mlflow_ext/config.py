@@ -140,6 +140,8 @@ class Settings(BaseModel):
         alert_email_to: Receivers of e-mail, with commas between them.
         alert_group_by: What alerts in one message have in common: `kind`, `model`, or `none` for one message each.
         alert_group_wait_s: Seconds in which alerts are gathered into one message.
+        drift_metrics_port: Port of the drift scheduler's Prometheus metrics; unset for none, 0 picks a free one.
+        drift_metrics_host: Address that it listens on.
         log_level: Level of our log lines.
         defaults: Policy for every model.
         models: Policies by model name, over the defaults.
@@ -191,6 +193,8 @@ class Settings(BaseModel):
     alert_email_to: str | None = None
     alert_group_by: Literal["kind", "model", "none"] = "kind"
     alert_group_wait_s: float = Field(default=10.0, ge=0, le=3600)
+    drift_metrics_port: Port | None = None
+    drift_metrics_host: str = "127.0.0.1"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     defaults: ModelPolicy = ModelPolicy()
     models: dict[str, ModelPolicy] = Field(default_factory=dict)

@@ -27,11 +27,12 @@ from mlflow.entities import (
     ViewType,
 )
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from mlflow_ext.domain.drift import PICTURE, ColumnDrift, DriftCheck, DriftReport, DriftVerdict
 from mlflow_ext.errors import NotFoundError
 from mlflow_ext.registry.client import MlflowRegistry, translated
+from mlflow_ext.registry.drift_history import add_step, history_run
 
 LOGGED_MODEL = "models:/"
 """Source of a version that was made from a logged model: this and the id, which begins with `m-`."""
@@ -82,15 +83,18 @@ class DriftRuns:
         """
         with translated():
             experiment_id = self._experiment(f"mlflow-ext/drift/{report.model}")
-            run_id = self._find(experiment_id, check) or self._begin(experiment_id, check, report)
+            history = history_run(self._client, experiment_id, report.model, report)
+            run_id = self._find(experiment_id, check) or self._begin(experiment_id, check, report, history.info.run_id)
             # the same time in every delivery, so that MLflow recognises the same metric
             at_ms = int((check.finished_at or check.slot).timestamp() * 1000)
-            metrics = [Metric(name, value, at_ms, 0) for name, value in metrics_of(report).items()]
+            numbers = metrics_of(report)
+            metrics = [Metric(name, value, at_ms, 0) for name, value in numbers.items()]
             for begin in range(0, len(metrics), 900):
                 self._client.log_batch(run_id, metrics=metrics[begin : begin + 900])
             self._client.log_batch(run_id, params=_params(check, report), tags=_tags(check, report, documents.tags))
             self._client.log_inputs(run_id, _datasets(report, documents), self._models(report))
             self._log_artifacts(run_id, report, documents)
+            add_step(self._client, history, report, numbers)
             self._client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED), at_ms)
             return run_id
 
@@ -131,8 +135,12 @@ class DriftRuns:
         )
         return runs[0].info.run_id if runs else None
 
-    def _begin(self, experiment_id: str, check: DriftCheck, report: DriftReport) -> str:
-        tags = {SLOT_TAG: _slot(check), MLFLOW_RUN_NAME: f"v{report.version} {check.slot:%Y-%m-%d %H:%M:%S}"}
+    def _begin(self, experiment_id: str, check: DriftCheck, report: DriftReport, history: str) -> str:
+        tags = {
+            SLOT_TAG: _slot(check),
+            MLFLOW_PARENT_RUN_ID: history,
+            MLFLOW_RUN_NAME: f"v{report.version} {check.slot:%Y-%m-%d %H:%M:%S}",
+        }
         start_ms = int(check.slot.timestamp() * 1000)
         return str(self._client.create_run(experiment_id, start_ms, tags).info.run_id)
 

@@ -77,6 +77,18 @@ class Checks:
             found = [_check(one) for one in connection.execute(chosen).mappings()]
         return [one.report for one in found if one.report is not None]
 
+    def newest(self) -> list[DriftCheck]:
+        """Give the check with an answer whose window is newest, for each model."""
+        row = drift_check.c
+        chosen = (
+            select(*_COLUMNS)
+            .distinct(row.model)
+            .where(row.verdict.is_not(None))
+            .order_by(row.model, row.until.desc(), row.id.desc())
+        )
+        with translated(), self._engine.connect() as connection:
+            return [_check(found) for found in connection.execute(chosen).mappings()]
+
     def any_open(self) -> bool:
         """Tell whether there is work that nobody holds."""
         row = drift_check.c

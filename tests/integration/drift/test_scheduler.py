@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from mlflow_ext.domain.drift import CheckState, DriftCheck
+from mlflow_ext.registry.drift_history import HISTORY_TAG
 from mlflow_ext.registry.drift_runs import SLOT_TAG
 from mlflow_ext.store.checks import Checks
 from mlflow_ext.store.replicas import Replicas
@@ -30,7 +31,7 @@ def slots_in_mlflow(world: World) -> Counter[str]:
     """How many runs each slot has."""
     experiment = world.client.get_experiment_by_name(f"mlflow-ext/drift/{world.model}")
     runs = [] if experiment is None else world.client.search_runs([experiment.experiment_id], max_results=1_000)
-    return Counter(run.data.tags[SLOT_TAG] for run in runs)
+    return Counter(run.data.tags[SLOT_TAG] for run in runs if HISTORY_TAG not in run.data.tags)
 
 
 def living(world: World) -> int:
