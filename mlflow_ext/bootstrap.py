@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 
 from pydantic import SecretStr
@@ -103,7 +102,7 @@ class Lifecycle:
 
     def _too_old(self, model: str, version: ModelVersion) -> str | None:
         window_s = self.policy(model).governance.rollback_window_s
-        return too_old(version, self.events.latest(model), window_s, datetime.now(UTC))
+        return too_old(version, self.events.latest(model), window_s, self.events.now())
 
     def _results(self) -> Results:
         from mlflow_ext.registry.client import connect

@@ -104,6 +104,10 @@ class EventLog(Protocol):
         """
         ...
 
+    def now(self) -> datetime:
+        """Give the time by the clock that dates the events: the machine's own may be another."""
+        ...
+
 
 class Notifications(Protocol):
     """LISTEN/NOTIFY with the polling safety net (adapter: `store/notifications.py`)."""

@@ -26,6 +26,7 @@ from mlflow_ext.registry.client import connect
 from mlflow_ext.registry.evaluator import ProcessEvaluator
 from mlflow_ext.registry.pinning import StoredFiles
 from mlflow_ext.registry.results import MlflowResults
+from mlflow_ext.store.audit_gaps import AuditGaps
 from mlflow_ext.store.guard import Guard
 from mlflow_ext.store.logged_requests import SegmentRequests
 from mlflow_ext.store.notifications import PgNotifications
@@ -51,8 +52,9 @@ class Worker:
         notifications: Notifications,
         settings: Settings,
         guard: Guard | None = None,
+        gaps: AuditGaps | None = None,
     ) -> None:
-        """Take the adapters, the use case, the wake-up calls, the settings, and the guard that hears the policies."""
+        """Take the adapters, the use case, the wake-up calls, the settings, the guard and the trail's gaps."""
         self.stopping = threading.Event()
         self.working_on: int | None = None
         self._parts = parts
@@ -60,6 +62,7 @@ class Worker:
         self._notifications = notifications
         self._settings = settings
         self._guard = guard
+        self._gaps = gaps
         self._guard_declared = False
         self._work = threading.Event()
         self._retry_s = _FIRST_RETRY_S
@@ -99,7 +102,12 @@ class Worker:
             self._work.wait(poll_s)
 
     def _keep_guard(self, *, everything: bool) -> None:
-        """Let the policies' guard modes hold, once: whoever starts last has the newest. Note what SQL was refused."""
+        """Let the policies' guard modes hold, once: whoever starts last has the newest.
+
+        Write down what SQL was refused, and changes that the trail lacks.
+        """
+        if everything and self._gaps is not None:
+            self._gaps.fill()
         if self._guard is None:
             return
         if not self._guard_declared:
@@ -172,7 +180,7 @@ def run(settings: Settings) -> None:
             flipped=parts.settle,
             verify=StoredFiles(client, pins).verify,
         )
-        worker = Worker(parts, promoter, notifications, settings, Guard(found.engine))
+        worker = Worker(parts, promoter, notifications, settings, Guard(found.engine), AuditGaps(found.engine))
         failures = _run_threads(
             worker, [worker.follow, worker.work, lambda: _tell_alive(Replicas(found.engine), name, worker)]
         )

@@ -5,13 +5,16 @@ Pure rules over a chain's entries. Whether the entries can be believed is judged
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlflow_ext.domain.audit import AuditAction, AuditEntry
 from mlflow_ext.domain.events import RegistryEvent, RegistryEventKind
 from mlflow_ext.domain.marks import weigh
 from mlflow_ext.domain.promotion import PromotionState
 from mlflow_ext.domain.stages import STAGE_OF_ALIAS, STAGE_TAG, ModelVersion, Stage
+
+LATE = "late"
+"""Detail of an entry that was made after the change that it tells of: when that was."""
 
 _KINDS = {
     AuditAction.VERSION_REGISTERED: RegistryEventKind.VERSION,
@@ -71,7 +74,7 @@ class InProduction:
 def marks_of(entries: Iterable[AuditEntry]) -> Marks:
     """Replay a chain's entries, oldest first."""
     marks = Marks()
-    for entry in entries:
+    for entry in in_order(entries):
         if entry.version is None:
             continue
         if entry.action == AuditAction.VERSION_DELETED:
@@ -87,6 +90,18 @@ def marks_of(entries: Iterable[AuditEntry]) -> Marks:
         elif entry.action == AuditAction.TAG_REMOVED:
             marks.tags.pop(entry.version, None)
     return marks
+
+
+def in_order(entries: Iterable[AuditEntry]) -> list[AuditEntry]:
+    """Give entries in the order of what they tell of: one that was made late stands before the newer changes."""
+    found: list[AuditEntry] = []
+    for entry in entries:
+        place = len(found)
+        if entry.event_id is not None and LATE in _details(entry):
+            newer = (n for n, one in enumerate(found) if one.event_id is not None and one.event_id > entry.event_id)
+            place = next(newer, place)
+        found.insert(place, entry)
+    return found
 
 
 def differing(told: Marks, found: Marks) -> Iterator[str]:
@@ -113,7 +128,10 @@ def in_production(model: str, entries: Sequence[AuditEntry]) -> InProduction:
         model: Registered model.
         entries: Its entries up to the moment that is asked about, oldest first.
     """
-    moves = [move for move in map(_move, reversed(entries)) if move is not None and not move.ours]
+    entries = in_order(entries)
+    found = [move for move in map(_move, entries) if move is not None]
+    # the order is what counts, and a late entry has a high number
+    moves = [replace(move, id=place) for place, move in enumerate(found) if not move.ours][::-1]
     version = weigh(marks_of(entries).versions(model), moves, None).production
     brought = _brought(version, entries)
     return InProduction(version, brought, _steps(version, entries, brought))

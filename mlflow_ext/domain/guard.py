@@ -9,6 +9,8 @@ STORE_SETTING = "mlflow_ext.store"
 """Setting of a transaction that our registry store opened; plain SQL and other servers do not have it."""
 REFUSED = "MX403"
 """SQLSTATE of a change that the guard refuses."""
+NOT_AUDITED = "MX503"
+"""SQLSTATE of a change of a guarded model that could not be written into the audit trail, and is undone for that."""
 
 
 class GuardMode(StrEnum):

@@ -158,6 +158,7 @@ class Promotion:
             where no triggers are installed.
         override_reason: Why a person sent it past its gates; empty when nobody did.
         workspace: MLflow workspace.
+        seen_event: Newest registry event of the version's stage when it was requested; `None` where nobody knew.
     """
 
     id: int
@@ -178,6 +179,7 @@ class Promotion:
     registry_at: datetime | None = None
     override_reason: str = ""
     workspace: str = "default"
+    seen_event: int | None = None
 
     @property
     def next_step(self) -> str:

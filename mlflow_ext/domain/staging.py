@@ -34,8 +34,7 @@ def opening_cause(version: ModelVersion, events: Sequence[RegistryEvent], latest
         return None
     mark = _newest_move(version, events)
     if mark is not None:
-        covered = latest is not None and latest.created_at is not None and latest.created_at >= mark.at
-        return None if covered else f"event:{mark.id}"
+        return f"event:{mark.id}" if latest is None or not _seen(mark, latest) else None
     seen = version.updated_at.isoformat() if version.updated_at else "unknown"
     if latest is None:
         return f"seen:{seen}"
@@ -62,10 +61,22 @@ def overtaken(promotion: Promotion, version: ModelVersion | None, events: Sequen
     if version.stage is Stage.STAGING:
         return None
     mark = _newest_move(version, events)
-    moved = mark is not None and promotion.created_at is not None and mark.at >= promotion.created_at
+    moved = mark is not None and (not _seen(mark, promotion) or _at_once(mark, promotion))
     if moved or promotion.source == REGISTRY:
         return f"version {version.version} was moved from Staging to {version.stage.value} by hand"
     return None
+
+
+def _seen(mark: RegistryEvent, promotion: Promotion) -> bool:
+    """Tell whether a change was there when a promotion was asked for: by its number, as a clock may be moved."""
+    if promotion.seen_event is not None:
+        return mark.id <= promotion.seen_event
+    return promotion.created_at is not None and promotion.created_at >= mark.at
+
+
+def _at_once(mark: RegistryEvent, promotion: Promotion) -> bool:
+    """Tell whether only the time is known, and is the same."""
+    return promotion.seen_event is None and promotion.created_at == mark.at
 
 
 def _newest_move(version: ModelVersion, events: Sequence[RegistryEvent]) -> RegistryEvent | None:

@@ -20,7 +20,7 @@ from typing import Any
 from mlflow_ext.domain.actors import ACTOR_SETTING, SOURCE_SETTING
 from mlflow_ext.domain.audit import AuditAction
 from mlflow_ext.domain.events import AGREEMENT_SETTING
-from mlflow_ext.domain.guard import REFUSED, STORE_SETTING
+from mlflow_ext.domain.guard import NOT_AUDITED, REFUSED, STORE_SETTING
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.plugins.callers import caller
 from mlflow_ext.registry.agreement import CLAIM_HEADER, HEADER, claim, is_agreeing
@@ -86,6 +86,7 @@ class SerialisedTransitions:
 def _locking_session(maker: Callable[..., AbstractContextManager[Any]], read_only: bool = True) -> Iterator[Any]:
     """Open a session of MLflow's; inside a transition its transaction begins with the model's lock."""
     from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
     try:
         with maker(read_only=read_only) as session:
@@ -97,10 +98,11 @@ def _locking_session(maker: Callable[..., AbstractContextManager[Any]], read_onl
                 _say_who(session)
             yield session
     except MlflowException as exc:
-        refusal = _refusal(exc)
-        if refusal is None:
-            raise
-        raise _refused(maker, *refusal) from exc
+        if (refusal := _refusal(exc)) is not None:
+            raise _refused(maker, *refusal) from exc
+        if (words := _not_audited(exc)) is not None:
+            raise MlflowException(words, error_code=TEMPORARILY_UNAVAILABLE) from exc
+        raise
 
 
 def _refusal(error: Exception) -> tuple[str, dict[str, Any]] | None:
@@ -109,6 +111,14 @@ def _refusal(error: Exception) -> tuple[str, dict[str, Any]] | None:
     if getattr(driver, "pgcode", None) != REFUSED:
         return None
     return driver.diag.message_primary, json.loads(driver.diag.message_detail)
+
+
+def _not_audited(error: Exception) -> str | None:
+    """Give the words for a change that was undone because it could not be written into the trail."""
+    driver: Any = getattr(error.__cause__, "orig", None)
+    if getattr(driver, "pgcode", None) != NOT_AUDITED:
+        return None
+    return f"Nothing was changed: {driver.diag.message_primary}. Try again; if it stays so, ask who runs the database."
 
 
 def _refused(maker: Callable[..., AbstractContextManager[Any]], words: str, about: dict[str, Any]) -> Exception:

@@ -7,9 +7,9 @@ place, its time, the connected user and its hash. What the hash covers is said o
 
 from sqlalchemy import Connection, text
 
-from mlflow_ext.domain.actors import ACTOR_SETTING, SOURCE_SETTING
+from mlflow_ext.domain.actors import ACTOR_SETTING, SOURCE_SETTING, Source
 from mlflow_ext.domain.audit import GENESIS, AuditAction
-from mlflow_ext.domain.guard import GuardMode
+from mlflow_ext.domain.guard import NOT_AUDITED, GuardMode
 from mlflow_ext.domain.stages import STAGE_TAG, Stage
 from mlflow_ext.store.tables import SCHEMA
 
@@ -78,39 +78,74 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $body$
 $body$
 """
 
+_TELL = f"""
+CREATE OR REPLACE FUNCTION {SCHEMA}.audit_event(e {SCHEMA}.registry_event, late jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $body$
+DECLARE
+    action text;
+BEGIN
+    action := CASE e.kind
+        WHEN 'alias' THEN
+            CASE WHEN e.new IS NULL THEN '{AuditAction.ALIAS_REMOVED}' ELSE '{AuditAction.ALIAS_SET}' END
+        WHEN 'tag' THEN
+            CASE WHEN e.new IS NULL THEN '{AuditAction.TAG_REMOVED}' ELSE '{AuditAction.TAG_SET}' END
+        ELSE CASE WHEN e.new IS NULL OR e.new = 'Deleted_Internal' THEN '{AuditAction.VERSION_DELETED}'
+                  WHEN e.old IS NULL THEN '{AuditAction.VERSION_REGISTERED}'
+                  ELSE '{AuditAction.VERSION_STAGE}' END
+        END;
+    PERFORM {SCHEMA}.append_audit(
+        e.workspace, e.model, action, e.version, e.old, e.new, event_id => e.id,
+        actor => coalesce(e.actor, 'unknown'), source => coalesce(e.source, '{Source.SQL}'),
+        details => late || CASE WHEN e.key = '' THEN '{{}}'::jsonb ELSE jsonb_build_object('key', e.key) END
+            || CASE WHEN e.ours THEN '{{"agreement": true}}'::jsonb ELSE '{{}}'::jsonb END);
+    IF NOT e.ours
+        AND (CASE WHEN e.kind = 'alias' THEN e.key = 'production' AND e.new IS NOT NULL
+                  ELSE {SCHEMA}.is_production(e.new) END)
+        AND {SCHEMA}.guard_mode(e.workspace, e.model) <> '{GuardMode.OFF}'
+        AND NOT {SCHEMA}.guard_evidence(e.workspace, e.model, e.version) THEN
+        PERFORM {SCHEMA}.append_audit(
+            e.workspace, e.model, '{AuditAction.GUARD_WARNED}', e.version, NULL, '{Stage.PRODUCTION}',
+            actor => coalesce(e.actor, 'unknown'), source => coalesce(e.source, '{Source.SQL}'),
+            details => late || jsonb_build_object(
+                'note', 'to Production without a promotion that passed', 'event', e.id));
+    END IF;
+END
+$body$
+"""
+
+_MUST = f"""
+CREATE OR REPLACE FUNCTION {SCHEMA}.must_be_audited(of_workspace text, of_model text) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $body$
+BEGIN
+    RETURN of_model IS NOT NULL AND {SCHEMA}.guard_mode(of_workspace, of_model) = '{GuardMode.ENFORCE}';
+END
+$body$
+"""
+
 _FOLLOW = f"""
 CREATE OR REPLACE FUNCTION {SCHEMA}.audit_registry_event() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '2s' AS $body$
 DECLARE
-    action text;
+    failure text;
+    needed boolean;
 BEGIN
     IF NEW.kind = 'tag' AND NEW.key <> '{STAGE_TAG}' THEN RETURN NULL; END IF;
-    action := CASE NEW.kind
-        WHEN 'alias' THEN
-            CASE WHEN NEW.new IS NULL THEN '{AuditAction.ALIAS_REMOVED}' ELSE '{AuditAction.ALIAS_SET}' END
-        WHEN 'tag' THEN
-            CASE WHEN NEW.new IS NULL THEN '{AuditAction.TAG_REMOVED}' ELSE '{AuditAction.TAG_SET}' END
-        ELSE CASE WHEN NEW.new IS NULL OR NEW.new = 'Deleted_Internal' THEN '{AuditAction.VERSION_DELETED}'
-                  WHEN NEW.old IS NULL THEN '{AuditAction.VERSION_REGISTERED}'
-                  ELSE '{AuditAction.VERSION_STAGE}' END
-        END;
-    PERFORM {SCHEMA}.append_audit(
-        NEW.workspace, NEW.model, action, NEW.version, NEW.old, NEW.new, event_id => NEW.id,
-        details => CASE WHEN NEW.key = '' THEN '{{}}'::jsonb ELSE jsonb_build_object('key', NEW.key) END
-            || CASE WHEN NEW.ours THEN '{{"agreement": true}}'::jsonb ELSE '{{}}'::jsonb END);
-    IF NOT NEW.ours
-        AND (CASE WHEN NEW.kind = 'alias' THEN NEW.key = 'production' AND NEW.new IS NOT NULL
-                  ELSE {SCHEMA}.is_production(NEW.new) END)
-        AND {SCHEMA}.guard_mode(NEW.workspace, NEW.model) <> '{GuardMode.OFF}'
-        AND NOT {SCHEMA}.guard_evidence(NEW.workspace, NEW.model, NEW.version) THEN
-        PERFORM {SCHEMA}.append_audit(
-            NEW.workspace, NEW.model, '{AuditAction.GUARD_WARNED}', NEW.version, NULL, '{Stage.PRODUCTION}',
-            details => jsonb_build_object('note', 'to Production without a promotion that passed', 'event', NEW.id));
-    END IF;
+    PERFORM {SCHEMA}.audit_event(NEW, '{{}}');
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
-    -- the registry event stays, so that `mlflow-ext audit verify` finds what the trail lacks
-    RAISE WARNING 'mlflow_ext: registry change was not audited: %', SQLERRM;
+    failure := SQLERRM;
+    BEGIN
+        needed := {SCHEMA}.must_be_audited(NEW.workspace, NEW.model);
+    EXCEPTION WHEN OTHERS THEN
+        needed := false;
+    END;
+    IF needed THEN
+        RAISE EXCEPTION USING ERRCODE = '{NOT_AUDITED}',
+            MESSAGE = 'this model is guarded, and its change could not be written into the audit trail: ' || failure;
+    END IF;
+    -- the registry event stays: a worker makes the entry later (`audit_gaps.py`), and until then `mlflow-ext audit
+    -- verify` names it
+    RAISE WARNING 'mlflow_ext: registry change was not audited: %', failure;
     RETURN NULL;
 END
 $body$
@@ -145,5 +180,5 @@ _TRIGGERS = (
 
 def install_audit(connection: Connection) -> None:
     """Create or replace the trail's functions and triggers."""
-    for statement in (_HASH, _CHAIN, _REFUSE, _APPEND, _FOLLOW, *_TRIGGERS):
+    for statement in (_HASH, _CHAIN, _REFUSE, _APPEND, _TELL, _MUST, _FOLLOW, *_TRIGGERS):
         connection.execute(text(statement))

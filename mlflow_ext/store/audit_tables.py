@@ -1,6 +1,6 @@
 """The audit trail's tables. They share `metadata` with `tables.py`; what guards them: `audit_functions.py`."""
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Integer, Table, Text, UniqueConstraint, func, text
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Integer, Table, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE, metadata
@@ -27,6 +27,8 @@ audit = Table(
     Column("previous", Text, nullable=False),
     Column("hash", Text, nullable=False),
     UniqueConstraint("workspace", "model", "seq"),
+    # has this registry change an entry?
+    Index(None, "event_id"),
 )
 
 audit_head = Table(

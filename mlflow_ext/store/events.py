@@ -5,7 +5,9 @@ what commits late. So events are read in the order (transaction, id), and only t
 every running one. What an event means for a model is decided in `lifecycle/reconcile.py`.
 """
 
-from sqlalchemy import Engine, RowMapping, and_, or_, select, text
+from datetime import datetime
+
+from sqlalchemy import Engine, RowMapping, and_, func, or_, select, text
 
 from mlflow_ext.domain.events import RegistryEvent, RegistryEventKind
 from mlflow_ext.domain.stages import STAGE_OF_ALIAS, STAGE_TAG
@@ -83,6 +85,16 @@ class SqlEventLog:
         )
         with translated(), self._engine.connect() as connection:
             return [_event(row) for row in connection.execute(statement).mappings()]
+
+    def now(self) -> datetime:
+        """Give the database's time.
+
+        Raises:
+            UnavailableError: The database does not answer.
+        """
+        with translated(), self._engine.connect() as connection:
+            time: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+            return time
 
 
 def _event(row: RowMapping) -> RegistryEvent:

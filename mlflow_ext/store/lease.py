@@ -11,12 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, Table, and_, func, or_, select, text, update
+from sqlalchemy import Engine, RowMapping, Table, and_, case, func, or_, select, text, update
 
 from mlflow_ext.errors import UnavailableError
 from mlflow_ext.store.engine import translated
 
 _log = logging.getLogger(__name__)
+
+_LONGEST_DELAY_S = 3600.0
+"""Nothing is let go of for longer than that."""
+_LEASES = 2.0
+"""Workers may have somewhat different leases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +43,9 @@ class LeaseTable:
     def claim(self, states: Collection[str], working: str) -> RowMapping | None:
         """Take the oldest row in one of `states` that nobody holds, and set it to `working`."""
         row = self.table.c
-        free = or_(row.lease_until.is_(None), row.lease_until <= func.clock_timestamp())
         due = (
             select(row.id)
-            .where(and_(row.state.in_(states), free))
+            .where(and_(row.state.in_(states), self._free()))
             .order_by(row.id)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -111,6 +115,19 @@ class LeaseTable:
         held = and_(row.id == row_id, row.attempt == attempt, row.lease_owner == self.owner)
         with translated(), self.engine.begin() as connection:
             return connection.execute(update(self.table).where(held).values(values)).rowcount == 1
+
+    def _free(self) -> Any:
+        """Tell which rows nobody holds; a lease that ends later than any can was given before the clock was set back.
+
+        Whoever is still at work on such a row loses it, and is refused when it writes.
+        """
+        row, now = self.table.c, func.clock_timestamp()
+        longest_s = case((row.lease_owner.is_(None), _LONGEST_DELAY_S), else_=_LEASES * self.lease_s)
+        return or_(
+            row.lease_until.is_(None),
+            row.lease_until <= now,
+            row.lease_until > now + longest_s * text("interval '1 second'"),
+        )
 
     def _deadline(self) -> Any:
         return func.clock_timestamp() + text(f"interval '{self.lease_s:.3f} seconds'")

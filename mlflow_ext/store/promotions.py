@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine, RowMapping, and_, func, insert, or_, 
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.audit import AuditEvent, promotion_action
+from mlflow_ext.domain.events import RegistryEventKind
 from mlflow_ext.domain.pins import Manifest, Pin
 from mlflow_ext.domain.promotion import LETS_GO, OPEN_STATES, Promotion, PromotionEvent, PromotionState, next_state
 from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
@@ -15,7 +16,7 @@ from mlflow_ext.store.audit import append, evidence_digest
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.lease import LeaseTable
 from mlflow_ext.store.pins import put_pin
-from mlflow_ext.store.tables import DEFAULT_WORKSPACE, applied_policy, promotion_step
+from mlflow_ext.store.tables import DEFAULT_WORKSPACE, applied_policy, promotion_step, registry_event
 from mlflow_ext.store.tables import promotion as table
 from mlflow_ext.store.triggers import CHANNEL
 
@@ -55,6 +56,7 @@ class SqlPromotions:
                         cause=cause,
                         requested_by=requested_by,
                         dry_run=dry_run,
+                        seen_event=_newest_event(model, version),
                     )
                     # either unique rule: the same cause again, or another open promotion
                     .on_conflict_do_nothing()
@@ -254,6 +256,21 @@ def _audit(
             details=details,
             workspace=row["workspace"],
         ),
+    )
+
+
+def _newest_event(model: str, version: int) -> Any:
+    """Select the newest change of a version's stage; null where there is none, as without triggers."""
+    event = registry_event.c
+    return (
+        select(func.max(event.id))
+        .where(
+            event.workspace == DEFAULT_WORKSPACE,
+            event.model == model,
+            event.version == version,
+            event.kind.in_([RegistryEventKind.STAGE, RegistryEventKind.VERSION]),
+        )
+        .scalar_subquery()
     )
 
 

@@ -23,6 +23,8 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.sql.type_api import TypeEngine
 from sqlalchemy.types import UserDefinedType
 
+from mlflow_ext.domain.actors import ACTOR_SETTING, SOURCE_SETTING, Source
+
 SCHEMA = "mlflow_ext"
 DEFAULT_WORKSPACE = "default"
 
@@ -79,6 +81,9 @@ def _json(name: str) -> Column[object]:
     return Column(name, kind)
 
 
+_ACTOR = f"coalesce(nullif(current_setting('{ACTOR_SETTING}', true), ''), 'sql:' || session_user)"
+_SOURCE = f"coalesce(nullif(current_setting('{SOURCE_SETTING}', true), ''), '{Source.SQL}')"
+
 registry_event = Table(
     "registry_event",
     metadata,
@@ -94,6 +99,9 @@ registry_event = Table(
     Column("new", Text),
     # written by the agreement of marks: no person's word
     Column("ours", Boolean, nullable=False, server_default=text("false")),
+    # for an entry in the trail that has to be made later: what the transaction says of who makes the change
+    Column("actor", Text, server_default=text(_ACTOR)),
+    Column("source", Text, server_default=text(_SOURCE)),
     Index(None, "model", "id"),
     Index(None, "xact", "id"),
 )
@@ -126,6 +134,8 @@ promotion = Table(
     Column("run_id", Text),
     _at("registry_at"),
     Column("override_reason", Text, nullable=False, server_default=""),
+    # the newest change of the version's stage when it was asked for: order by time would hang on nobody moving a clock
+    Column("seen_event", BigInteger),
     # the model was deleted: what was found of this version says nothing of another one with its number
     _at("version_gone_at"),
     *_lease(),

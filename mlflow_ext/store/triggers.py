@@ -1,7 +1,8 @@
 """Triggers on MLflow's registry tables: every change becomes a row in `registry_event` and a notification.
 
-They run in the transaction of whoever changes the registry, whether a click in the UI, an API call or plain SQL. They
-never raise: a failure of ours must not break MLflow, and the polling safety net finds what a trigger missed.
+They run in the transaction of whoever changes the registry, whether a click in the UI, an API call or plain SQL. A
+failure of ours must not break MLflow, and the polling safety net finds what a trigger missed; but where a model is
+guarded no change may go unaudited, so there it fails with us (`audit_functions.py: must_be_audited`).
 """
 
 import logging
@@ -9,6 +10,8 @@ import logging
 from sqlalchemy import Connection, inspect, text
 
 from mlflow_ext.domain.events import AGREEMENT_SETTING
+from mlflow_ext.domain.guard import NOT_AUDITED
+from mlflow_ext.domain.stages import STAGE_TAG
 from mlflow_ext.store.tables import SCHEMA
 
 _log = logging.getLogger(__name__)
@@ -30,6 +33,8 @@ DECLARE
     key_column text;
     gone boolean;
     came boolean;
+    failure text;
+    needed boolean := false;
 BEGIN
     IF TG_OP <> 'INSERT' THEN o := to_jsonb(OLD); END IF;
     IF TG_OP <> 'DELETE' THEN n := to_jsonb(NEW); END IF;
@@ -58,7 +63,20 @@ BEGIN
     END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'mlflow_ext: registry change was not recorded: %', SQLERRM;
+    failure := SQLERRM;
+    IF event_kind IS DISTINCT FROM 'tag' OR '{STAGE_TAG}' IN (o->>'key', n->>'key') THEN
+        BEGIN
+            needed := {SCHEMA}.must_be_audited(coalesce(o->>'workspace', 'default'), o->>'name')
+                OR {SCHEMA}.must_be_audited(coalesce(n->>'workspace', 'default'), n->>'name');
+        EXCEPTION WHEN OTHERS THEN
+            needed := false;  -- our functions are not there: nothing can be known, and MLflow must work
+        END;
+    END IF;
+    IF needed THEN
+        RAISE EXCEPTION USING ERRCODE = '{NOT_AUDITED}',
+            MESSAGE = 'this model is guarded, and its change could not be recorded: ' || failure;
+    END IF;
+    RAISE WARNING 'mlflow_ext: registry change was not recorded: %', failure;
     RETURN NULL;
 END
 $body$

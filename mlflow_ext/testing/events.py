@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from mlflow_ext.domain.events import RegistryEvent, RegistryEventKind
 from mlflow_ext.domain.stages import STAGE_OF_ALIAS, STAGE_TAG
@@ -42,3 +43,7 @@ class MemoryEventLog:
         marks |= {(RegistryEventKind.ALIAS, alias) for alias in STAGE_OF_ALIAS}
         moves = (event for event in reversed(self.events) if event.model == model and (event.kind, event.key) in marks)
         return list(itertools.islice(moves, 200))
+
+    def now(self) -> datetime:
+        """Give the clock's time."""
+        return self.clock.now()

@@ -214,21 +214,6 @@ def test_an_edited_report_is_found(engine: Engine) -> None:
     assert "report of promotion 1 is not the one that entry 6 vouches for" in finding.problem
 
 
-def test_a_registry_change_whose_entry_failed_is_found(engine: Engine) -> None:
-    """A failure of the trail does not break MLflow; what it lacks is named."""
-    with engine.begin() as connection:
-        connection.execute(text("ALTER TABLE mlflow_ext.audit ADD CONSTRAINT never CHECK (model <> 'wine') NOT VALID"))
-        connection.execute(text("INSERT INTO registered_models (name, workspace) VALUES ('wine', 'default')"))
-        connection.execute(
-            text(
-                "INSERT INTO model_versions (name, version, workspace, current_stage) "
-                "VALUES ('wine', 1, 'default', 'None')"
-            )
-        )
-    (finding,) = SqlAudit(engine).verify()
-    assert "the registry change 1 (version of version 1 from None to None) is not in the trail" in finding.problem
-
-
 def test_a_cut_off_end_with_a_mended_head_is_found_by_an_exported_head_only(engine: Engine) -> None:
     """The documented limit: what was written last can vanish with its rows, unless heads are kept elsewhere."""
     write_story(engine)

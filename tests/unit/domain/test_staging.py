@@ -50,6 +50,18 @@ def test_out_and_into_staging_again_opens_a_new_one() -> None:
     assert opening_cause(STAGED, events, ENDED) == "event:12"
 
 
+def test_the_order_of_events_counts_and_no_clock() -> None:
+    """A mark that came later opens and outranks though its clock says yesterday; an earlier one never does."""
+    day = 24 * 60
+    knows = replace(ENDED, seen_event=7)
+    assert opening_cause(STAGED, [moved(12, Stage.STAGING, minutes=-day)], knows) == "event:12"
+    assert opening_cause(STAGED, [moved(7, Stage.STAGING, minutes=day)], knows) is None
+    away = replace(STAGED, stage=Stage.ARCHIVED)
+    asked = replace(OPEN, source="cli", seen_event=7)
+    assert overtaken(asked, away, [moved(12, Stage.ARCHIVED, minutes=-day)]) is not None
+    assert overtaken(asked, away, [moved(7, Stage.ARCHIVED, minutes=day)]) is None
+
+
 @pytest.mark.parametrize("stage", [Stage.NONE, Stage.PRODUCTION, Stage.ARCHIVED])
 def test_no_other_stage_opens_one(stage: Stage) -> None:
     """Only Staging asks for a promotion."""
