@@ -12,7 +12,7 @@ from collections.abc import Callable
 from mlflow_ext.answers import ModelStatus, PromotionAnswer, RollbackAnswer, StatusAnswer
 from mlflow_ext.bootstrap import Services, lifecycle, services
 from mlflow_ext.domain.actors import user_name
-from mlflow_ext.domain.promotion import Promotion
+from mlflow_ext.domain.promotion import Promotion, PromotionState
 from mlflow_ext.domain.replicas import Role
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.errors import InvalidInputError, NotFoundError
@@ -20,6 +20,8 @@ from mlflow_ext.lifecycle.request_promotion import override_promotion, request_p
 from mlflow_ext.ports import Promotions
 
 _LOOK_S = 0.2
+ANSWERED_WITHIN_S = 60.0
+"""How long a command waits for scoring processes to answer with what was promoted; they go on without it."""
 NO_WORKER = (
     "no promotion worker is alive, so nothing happens until one is: start `mlflow-ext up`, or "
     "`mlflow-ext serve --role promotion` beside your own MLflow; the request is kept"
@@ -42,7 +44,8 @@ def promote(
         version: Its version.
         dry_run: Compute and record the gates, change nothing.
         override_reason: Why the version goes to Production whatever its gates say; recorded with your name.
-        wait: Return when it has ended or waits for a person, not at once.
+        wait: Return when it has ended or waits for a person, not at once; after a promotion, when the living scoring
+            processes answer with the version.
         timeout_s: Wait at most so many seconds; the promotion itself goes on.
 
     Raises:
@@ -57,6 +60,7 @@ def promote(
             warnings.warn(NO_WORKER, RuntimeWarning, stacklevel=2)
         if wait:
             promotion = follow(lifecycle(parts).promotions, promotion.id, timeout_s)
+            wait_answered(parts, promotion)
         return PromotionAnswer(promotion)
 
 
@@ -152,6 +156,24 @@ def follow(
         told = len(story)
         if promotion.is_settled or time.monotonic() > end:
             return promotion
+        time.sleep(_LOOK_S)
+
+
+def wait_answered(parts: Services, promotion: Promotion, timeout_s: float = ANSWERED_WITHIN_S) -> None:
+    """Wait until the living scoring processes answer with a promoted version, or cannot, or another one is wanted."""
+    from mlflow_ext.store.replicas import Replicas
+
+    if promotion.state is not PromotionState.PROMOTED:
+        return
+    end = time.monotonic() + timeout_s
+    pointers, replicas = lifecycle(parts).pointers, Replicas(parts.engine)
+    while time.monotonic() < end:
+        pointer = pointers.get(promotion.model)
+        if pointer is None or pointer.version != promotion.version:
+            return
+        states = [one for one in replicas.living(role=Role.SCORING) if one.serves(promotion.model) != promotion.version]
+        if all(str(promotion.version) in one.state.get(promotion.model, {}).get("failed", {}) for one in states):
+            return
         time.sleep(_LOOK_S)
 
 

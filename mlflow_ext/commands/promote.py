@@ -37,6 +37,8 @@ def promote(
             return
         with console.status("waiting for a worker") as spinner:
             promotion = notebook.follow(lifecycle(parts).promotions, promotion.id, timeout, spinner.update)
+            spinner.update("promoted: waiting for the scoring processes to answer with it")
+            notebook.wait_answered(parts, promotion)
     answer = PromotionAnswer(promotion)
     console.print(promotion_panel(answer), highlight=False)
     if not promotion.is_settled:

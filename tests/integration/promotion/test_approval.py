@@ -58,6 +58,8 @@ def watch(stack: Stack, part: str) -> None:
         },
         stdout=inside,
         stderr=inside,
+        # a suite that was started in the background ignores Ctrl-C, and its children with it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as watching:
         os.close(inside)
         try:

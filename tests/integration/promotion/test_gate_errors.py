@@ -67,7 +67,8 @@ def test_a_flaky_hook_is_asked_again_and_a_dead_one_fails_the_promotion(alone: S
     assert len(asked_hook.asked) == 4
 
 
-@pytest.mark.parametrize("away", ["mlflow", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("away", ["mlflow", "postgresql"])
 def test_mlflow_or_postgresql_away_while_gates_judge_is_waited_for(alone: Stack, asked_hook: Hook, away: str) -> None:
     """Gone in the middle of the gates and back: promoted, published once, and no gate's error is counted."""
     server = alone.url if away == "mlflow" else alone.database_url
