@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 from mlflow_ext.bootstrap import Lifecycle, lifecycle, services
 from mlflow_ext.config import Settings, load
@@ -39,6 +40,8 @@ _LOOK_FOR_WORK_S = 2.0
 """At most this long after a lease ended its promotion is taken over."""
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 30.0
 _STOP_WITHIN_S = 15.0
+ROLLING_BACK = timedelta(seconds=3)
+"""So long whoever rolls back may take to say so; then the worker says it for them."""
 _LOOK_FOR_SIGNALS_S = 0.1
 
 
@@ -126,7 +129,7 @@ class Worker:
             parts.return_after_withdrawal(model)
         except (GateRefusedError, NotFoundError) as exc:
             _log.warning("not_returned model=%s reason=%r", model, str(exc))
-        end_rolled_back(model, parts.view, parts.promotions)
+        end_rolled_back(model, parts.view, parts.promotions, parts.events.now() - ROLLING_BACK)
         end_overtaken(model, parts.view, parts.events, parts.promotions)
         open_promotions(model, parts.view, parts.events, parts.promotions)
 

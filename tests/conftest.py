@@ -145,12 +145,21 @@ def mlflow_url(mlflow_database_url: str, tmp_path_factory: pytest.TempPathFactor
 
 
 def forget_mlflow() -> None:
-    """Unset the addresses that MLflow keeps for the whole process; its own setters can only replace the registry's."""
+    """Unset the addresses that MLflow keeps for the whole process; its own setters can only replace the registry's.
+
+    And end autologging, which a project's code begins: every fit of a later test would be logged, and measured.
+    """
     if "mlflow" in sys.modules:
         import mlflow
 
         mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
         mlflow.set_registry_uri(None)  # type: ignore[arg-type]
+    if "mlflow.sklearn" in sys.modules:
+        import mlflow.sklearn
+        from mlflow.utils.autologging_utils import autologging_is_disabled
+
+        if not autologging_is_disabled("sklearn"):
+            mlflow.sklearn.autolog(disable=True)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.environ.pop("MLFLOW_REGISTRY_URI", None)
 

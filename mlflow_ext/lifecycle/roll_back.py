@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState
 from mlflow_ext.domain.serving import ServingPointer
@@ -84,13 +85,18 @@ def roll_back(
     return RolledBack(model, current.version if current else None, target.version)
 
 
-def end_rolled_back(model: str, view: RegistryView, promotions: Promotions) -> list[Promotion]:
+def end_rolled_back(
+    model: str, view: RegistryView, promotions: Promotions, before: datetime | None = None
+) -> list[Promotion]:
     """End the promotions of versions that a rollback took out of Production and whose process died before it said so.
 
     As long as such a promotion counts as promoted it is evidence for the guard, and a withdrawal could return to it.
+    Versions that changed later than `before` are left: whoever rolls back may be about to say it in their own name.
     """
     ended = []
     for version in view.versions(model):
+        if before is not None and version.updated_at is not None and version.updated_at > before:
+            continue
         if ROLLED_BACK_TAG in version.tags and version.stage is not Stage.PRODUCTION:
             history = promotions.find(model, version=version.version)
             ended += _end(version.version, version.tags[ROLLED_BACK_TAG], history, promotions)

@@ -31,7 +31,7 @@ def test_clients_are_answered_by_the_former_version_without_a_gap(
             registry.set_stage(MODEL, version, Stage.PRODUCTION)
             running.wait_served(MODEL, version)
         # what is withdrawn while its own promotion's marks are still being brought together is another story
-        wait_until(lambda: mlflow.get_model_version_by_alias(MODEL, "production").version == "2", 60)
+        wait_until(lambda: mlflow.get_registered_model(MODEL).aliases.get("production") == "2", 60)
         over = threading.Event()
         seen: list[tuple[int, str]] = []
 
