@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from mlflow_ext.domain.gates import GateResult, Verdict
 from mlflow_ext.gate_context import GateContext, JudgedVersion
+from mlflow_ext.gates.statistics.bounds import at_most
 from mlflow_ext.gates.statistics.groups import interval
 from mlflow_ext.policy import GatePolicy
 
@@ -265,11 +266,7 @@ def _timed(
     calls: int,
     details: dict[str, Any],
 ) -> GateResult:
-    verdict, judged = Verdict.PASSED, "no more than"
-    if found > bound and reach[0] > bound:
-        verdict, judged = Verdict.FAILED, "more than"
-    elif found > bound:
-        verdict, judged = Verdict(policy.undecided), "which may be chance, but is more than"
+    verdict, judged = at_most(found, bound, reach[0], policy.undecided)
     return GateResult(
         gate=policy.gate,
         name=name,

@@ -14,6 +14,7 @@ from mlflow_ext.domain.gates import GateResult, Verdict
 from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
 from mlflow_ext.gate_context import GateContext
 from mlflow_ext.gates.statistics import perturbations
+from mlflow_ext.gates.statistics.bounds import at_most
 from mlflow_ext.gates.statistics.evasion import evade
 from mlflow_ext.gates.statistics.groups import interval
 from mlflow_ext.gates.statistics.measures import answers_on, default_measure, measure_named, model_columns
@@ -189,11 +190,7 @@ class _Bench:
         self.curves[f"{_WORDS[kind]}, {_named(worst.done)}"] = curve = self._curve(worst.done, level)
         details["curve"] = [{"level": at, self.metric: value} for at, value in curve]
         reach = interval(lambda drawn: self._loss(worst.answers, drawn), len(self._truth), policy.confidence)
-        verdict, words = Verdict.PASSED, "no more than"
-        if worst.loss > bound and reach[0] > bound:
-            verdict, words = Verdict.FAILED, "more than"
-        elif worst.loss > bound:
-            verdict, words = Verdict(policy.undecided), "which may be chance, but is more than"
+        verdict, words = at_most(worst.loss, bound, reach[0], policy.undecided)
         reason = (
             f"with {_WORDS[kind]} in {where} {self.metric} goes from {self.value:.4g} to "
             f"{self.value - self._sign * worst.loss:.4g}, a loss of {worst.loss:.4g} ({policy.confidence:.0%} interval "
@@ -286,11 +283,7 @@ def _evasion(policy: RobustnessPolicy, bound: float, context: GateContext) -> Ga
     found = evade(context, epsilon=policy.evasion, rows=policy.evasion_rows)
     low, high = interval(lambda drawn: float(found.turned[drawn].mean()), len(found.turned), policy.confidence)
     share = float(found.turned.mean())
-    verdict, words = Verdict.PASSED, "no more than"
-    if share > bound and low > bound:
-        verdict, words = Verdict.FAILED, "more than"
-    elif share > bound:
-        verdict, words = Verdict(policy.undecided), "which may be chance, but is more than"
+    verdict, words = at_most(share, bound, low, policy.undecided)
     return GateResult(
         gate=policy.gate,
         name=f"labels turned by an attacker within {policy.evasion:g} standard deviations ≤ {bound:g}",

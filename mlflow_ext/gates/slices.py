@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from mlflow_ext.domain.gates import GateResult, Verdict
 from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
 from mlflow_ext.gate_context import GateContext, JudgedVersion
+from mlflow_ext.gates.statistics.bounds import at_most
 from mlflow_ext.gates.statistics.groups import groups_of, interval, odds_difference, parity_difference, value_by_group
 from mlflow_ext.gates.statistics.measures import (
     Measure,
@@ -318,11 +319,7 @@ def _search(policy: SlicesPolicy, context: GateContext, measure: Measure, bound:
 
 
 def _result(policy: SlicesPolicy, bound: float, title: str, found: Finding, more: dict[str, Any]) -> GateResult:
-    verdict, words = Verdict.PASSED, "no more than"
-    if found.measured > bound and found.interval[0] > bound:
-        verdict, words = Verdict.FAILED, "more than"
-    elif found.measured > bound:
-        verdict, words = Verdict(policy.undecided), "which may be chance, but is more than"
+    verdict, words = at_most(found.measured, bound, found.interval[0], policy.undecided)
     reason = (
         f"{found.words}: a difference of {found.measured:.4g} ({policy.confidence:.0%} interval "
         f"{found.interval[0]:.4g} to {found.interval[1]:.4g}, {found.rows} rows), {words} the {bound:.4g} "

@@ -3,22 +3,30 @@
 Which version a pointer should name is decided in `lifecycle/reconcile.py`.
 """
 
+import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, func, select, text, update
+from sqlalchemy import Connection, Engine, RowMapping, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import DBAPIError
 
 from mlflow_ext.domain.serving import ServingPointer
 from mlflow_ext.errors import ConflictError
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE, serving_pointer
 
+_log = logging.getLogger(__name__)
+
 CHANNEL = "mlflow_ext_pointer"
 """LISTEN channel; the payload is the registered model's name."""
 
 _PAYLOAD_CHARACTERS = 1000  # a notification holds less than 8,000 bytes, a character of UTF-8 at most 4
+_STOPPED_S = 5
+"""A process that says nothing for so long while it holds a model's agreement loses it."""
+_WAKE_S = 1.0
 
 
 class SqlPointers:
@@ -67,7 +75,7 @@ class SqlPointers:
     def hold(self, model: str) -> Iterator[None]:
         """Let one process at a time bring this model's marks into agreement.
 
-        The lock is the connection's: kill -9 gives it back at once, a stopped process loses it after a minute.
+        The lock is the connection's: kill -9 gives it back at once, a stopped process loses it after a few seconds.
 
         Raises:
             UnavailableError: Somebody else held it for longer than 10 s, or the database does not answer.
@@ -76,7 +84,8 @@ class SqlPointers:
         with translated(), self._engine.connect() as connection:
             connection.execute(text("SET LOCAL lock_timeout = '10s'"))
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
-            yield
+            with _kept_awake(connection):
+                yield
 
     def _first(self, model: str, version: int | None, reason: str) -> Any:
         return (
@@ -104,6 +113,29 @@ class SqlPointers:
     def _read(self, statement: Any) -> list[ServingPointer]:
         with translated(), self._engine.connect() as connection:
             return [_pointer(row) for row in connection.execute(statement).mappings()]
+
+
+@contextmanager
+def _kept_awake(connection: Connection) -> Iterator[None]:
+    """Let PostgreSQL end the transaction soon after this process stops, however long MLflow takes to answer it."""
+    connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_STOPPED_S}s'"))
+    over = threading.Event()
+
+    def wake() -> None:
+        while not over.wait(_WAKE_S):
+            try:
+                connection.execute(select(1))
+            except DBAPIError as exc:
+                _log.warning("agreement_lock_lost reason=%r", str(exc.orig).strip())
+                return
+
+    waker = threading.Thread(target=wake, name="agreement-lock", daemon=True)
+    waker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        waker.join()
 
 
 def _pointer(row: RowMapping) -> ServingPointer:

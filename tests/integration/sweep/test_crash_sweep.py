@@ -46,15 +46,15 @@ def test_a_worker_that_wakes_up_late_does_not_undo_a_persons_word(ground: Ground
     workers = [ground.nursery.start("worker", environment) for _ in range(2)]
     try:
         ground.move(model, 2, Stage.STAGING)
-        wait_until((notes / model).exists, 30, ground.nursery.logs)
+        wait_until((notes / model).exists, 60, ground.nursery.logs)
         stopped = int((notes / model).read_text().split()[0])
-        wait_until(lambda: ground.shows(model, 2), 30, ground.nursery.logs)
+        wait_until(lambda: ground.shows(model, 2), 60, ground.nursery.logs)
         [promotion] = ground.parts.promotions.find(model)
         ground.move(model, 3, Stage.PRODUCTION)
-        wait_until(lambda: ground.shows(model, 3), 30, ground.nursery.logs)
+        wait_until(lambda: ground.shows(model, 3), 60, ground.nursery.logs)
         ground.wake(stopped)
         let_go = f"promotion_let_go promotion={promotion.id} attempt=1"
-        wait_until(lambda: let_go in ground.nursery.logs(), 30, ground.nursery.logs)
+        wait_until(lambda: let_go in ground.nursery.logs(), 60, ground.nursery.logs)
         assert ground.shows(model, 3)
         assert [count for what, count in ground.effects(model).items() if what == "version 2"] == [1]
     finally:
