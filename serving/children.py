@@ -3,12 +3,10 @@
 What runs is decided in `command.py`; `mlflow-ext up` supervises this service as a whole (`mlflow_ext/supervisor`).
 """
 
-import ctypes
 import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +14,12 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from mlflow_ext.errors import UnavailableError
+from mlflow_ext.parent_death import dying_with_us
 from mlflow_ext.supervisor.restarts import Restarts
 
 logger = logging.getLogger(__name__)
 
 TURN_S = 0.05
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
@@ -59,7 +57,7 @@ class Child:
             # a process group of its own: Ctrl-C in the terminal is ours alone, so the order of stopping is ours as well
             process_group=0,
             # safe here: this process has one thread
-            preexec_fn=_die_with(os.getpid()),
+            preexec_fn=dying_with_us(signal.SIGTERM),
         )
         logger.info("event=child_started name=%s pid=%d", self.name, self.process.pid)
 
@@ -143,16 +141,3 @@ class Children:
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
-
-
-def _die_with(parent: int) -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def arrange() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return arrange

@@ -1,5 +1,6 @@
 """Fixtures that every level may use: a real PostgreSQL, and a migrated database of one's own for each test."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -120,13 +121,19 @@ def mlflow_database_url(postgres: str, template_database: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def mlflow_url(mlflow_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real MLflow server with our plugin, on PostgreSQL, shared by the session."""
-    directory = tmp_path_factory.mktemp("mlflow")
+    with mlflow_server(mlflow_database_url, tmp_path_factory.mktemp("mlflow")) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def mlflow_server(database_url: str, directory: Path) -> Iterator[str]:
+    """Run a real MLflow server with our plugin; gives its address."""
     port = free_port()
     with (directory / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "mlflow", "server", "--app-name", "mlflow-ext", "--host", "127.0.0.1"),
-                *("--port", str(port), "--workers", "1", "--backend-store-uri", mlflow_database_url),
+                *("--port", str(port), "--workers", "1", "--backend-store-uri", database_url),
                 *("--artifacts-destination", str(directory / "artifacts"), "--serve-artifacts"),
             ],
             stdout=log,

@@ -5,17 +5,15 @@ limited and read by `evaluator.py`; the measuring is in `measuring.py`. It is a 
 a gate of one's own, is somebody else's code, which may hang, crash or eat memory.
 """
 
-import ctypes
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from mlflow_ext.errors import MlflowExtError, UnavailableError
+from mlflow_ext.parent_death import die_with
 
-_PR_SET_PDEATHSIG = 1
 _NICE = 5
 """Scoring on the same machine comes first."""
 
@@ -41,18 +39,6 @@ def main() -> None:
     partial = answer_file.with_suffix(".partial")
     partial.write_text(json.dumps(answer), encoding="utf-8")
     partial.rename(answer_file)
-
-
-def die_with(parent: int) -> None:
-    """Ask Linux to end this process when the thread that started it dies; end it if that has happened already.
-
-    Args:
-        parent: Process id of who started this one, as told by that process: when we look, it may be another's child.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit(1)
 
 
 if __name__ == "__main__":

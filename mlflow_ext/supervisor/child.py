@@ -2,19 +2,17 @@
 
 import ctypes
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from mlflow_ext.parent_death import dying_with_us
 from mlflow_ext.supervisor.part import Part
 
 STACK_VARIABLE = "_MLFLOW_EXT_STACK"
 """In the environment of everything that `up` starts, down to the last grandchild: its data directory."""
 PART_VARIABLE = "_MLFLOW_EXT_PART"
 """Beside it: the part's name."""
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -45,23 +43,9 @@ def start(part: Part, stack: Path) -> "subprocess.Popen[bytes]":
         group=user.gid if user else None,
         extra_groups=[] if user else None,
         # safe here: this process has one thread
-        preexec_fn=_die_with(os.getpid(), part.stop_signal),
+        preexec_fn=dying_with_us(part.stop_signal),
     )
     if process.stdout is None:
         raise OSError("the process has no output pipe")
     os.set_blocking(process.stdout.fileno(), False)
     return process
-
-
-def _die_with(parent: int, ask: signal.Signals) -> Callable[[], None] | None:
-    """Let the kernel ask the child to end when we are killed without a chance to do so ourselves (Linux only)."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def arrange() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(ask), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return arrange

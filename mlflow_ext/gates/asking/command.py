@@ -1,20 +1,18 @@
 """Runs somebody else's program for a gate: without a shell, bounded in time and in what it may say."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import IO
 
 from mlflow_ext.errors import EvaluationImpossibleError, GateUnavailableError
+from mlflow_ext.parent_death import dying_with_us
 
 LONGEST_ANSWER_BYTES = 1_000_000
 _LONGEST_COMPLAINT_BYTES = 4_000
-_PR_SET_PDEATHSIG = 1
 
 
 def run_command(command: Sequence[str], question: bytes, *, timeout_s: float) -> tuple[int, bytes, bytes]:
@@ -39,7 +37,7 @@ def run_command(command: Sequence[str], question: bytes, *, timeout_s: float) ->
                 stdout=said,
                 stderr=complained,
                 process_group=0,
-                preexec_fn=_die_with_us(),
+                preexec_fn=dying_with_us(),
             )
         except (OSError, ValueError) as exc:
             raise EvaluationImpossibleError(f"{command[0]} cannot be run: {exc}") from exc
@@ -60,13 +58,6 @@ def run_command(command: Sequence[str], question: bytes, *, timeout_s: float) ->
 def _read(file: IO[bytes], limit: int) -> bytes:
     file.seek(0)
     return file.read(limit)
-
-
-def _die_with_us() -> Callable[[], object] | None:
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_all_of(child: "subprocess.Popen[bytes]") -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlflow_ext.registry.evaluation import die_with
+from mlflow_ext.parent_death import die_with
 
 _NICE = 5
 """Scoring on the same machine comes first."""

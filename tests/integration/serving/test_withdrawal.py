@@ -1,37 +1,45 @@
 """A withdrawal under traffic: clients go on being answered, MLflow's marks follow."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 from mlflow import MlflowClient
 
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.registry.client import MlflowRegistry
-from tests.conftest import wait_until
+from tests.conftest import mlflow_server, wait_until
 from tests.integration.registered import constant, register
 from tests.integration.serving.service import service
 
 MODEL = "withdrawn"
 
 
+@pytest.fixture
+def own_mlflow(database_url: str, tmp_path: Path) -> Iterator[str]:
+    """MLflow beside which no other service runs: the shared one would withdraw by its own policy."""
+    with mlflow_server(database_url, tmp_path) as url:
+        yield url
+
+
 def test_clients_are_answered_by_the_former_version_without_a_gap(
-    mlflow_database_url: str, mlflow_url: str, registry: MlflowRegistry, tmp_path: Path
+    database_url: str, own_mlflow: str, tmp_path: Path
 ) -> None:
     """Version 2 is archived while requests come: none is refused, version 1 answers and is in Production again."""
-    mlflow = MlflowClient(tracking_uri=mlflow_url, registry_uri=mlflow_url)
+    mlflow = MlflowClient(tracking_uri=own_mlflow, registry_uri=own_mlflow)
+    registry = MlflowRegistry(mlflow)
     file = tmp_path / "policy.yaml"
     file.write_text(yaml.safe_dump({"models": {MODEL: {"governance": {"on_withdrawal": "return"}}}}))
     for value in (0.0, 1.0):
-        register(mlflow_url, MODEL, constant(value))
+        register(own_mlflow, MODEL, constant(value))
     settings = {"config": str(file), "reconcile_s": "2"}
     roles = ("--role", "scoring,promotion")
-    with service(mlflow_database_url, mlflow_url, tmp_path / "data", *roles, **settings) as running:
+    with service(database_url, own_mlflow, tmp_path / "data", *roles, **settings) as running:
         for version in (1, 2):
             registry.set_stage(MODEL, version, Stage.PRODUCTION)
             running.wait_served(MODEL, version)
-        # what is withdrawn while its own promotion's marks are still being brought together is another story
-        wait_until(lambda: mlflow.get_registered_model(MODEL).aliases.get("production") == "2", 60)
         over = threading.Event()
         seen: list[str] = []
         refused: list[str] = []

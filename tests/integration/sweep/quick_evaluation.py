@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from mlflow_ext.domain.gates import GateReport, GateResult, Verdict
-from mlflow_ext.registry.evaluation import die_with
+from mlflow_ext.parent_death import die_with
 from tests.integration.sweep.points import EVALUATING, strike
 
 SLOW_S = 1.0
