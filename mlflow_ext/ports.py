@@ -173,6 +173,36 @@ class Promotions(Protocol):
         """
         ...
 
+    def override(
+        self,
+        model: str,
+        version: int,
+        *,
+        source: str,
+        cause: str,
+        requested_by: str,
+        reason: str,
+        champion: int | None,
+    ) -> Promotion:
+        """Send the open promotion of a version past its gates, or open one that is past them; in one transaction.
+
+        Args:
+            model: Registered model.
+            version: Candidate.
+            source: As `request` takes it.
+            cause: As `request` takes it: the same again changes nothing.
+            requested_by: Who takes the responsibility.
+            reason: Why.
+            champion: Version in Production that is to be replaced; another one that comes later outranks the override.
+
+        Returns:
+            The promotion; one that rolls out already is left as it is.
+
+        Raises:
+            PromotionInProgressError: The version has an open dry run.
+        """
+        ...
+
     def get(self, promotion_id: int) -> Promotion:
         """Give one promotion.
 
@@ -239,13 +269,15 @@ class Promotions(Protocol):
 class Approvals(Protocol):
     """People's words on promotions that wait for them (adapter: `store/approvals.py`)."""
 
-    def give(self, promotion: Promotion, actor: str, comment: str) -> Promotion:
+    def give(self, promotion: Promotion, actor: str, comment: str, champion: int | None = None) -> Promotion:
         """Count somebody's approval; the last one that is needed lets the promotion go on. One transaction.
 
         Args:
             promotion: Which; a word given again by the same person changes nothing.
             actor: Who, as the audit trail names them.
             comment: What they say.
+            champion: Version in Production that is to be replaced; kept as the promotion's `champion_version`;
+                `None` leaves that as it is.
 
         Raises:
             IllegalTransitionError: The promotion does not wait for a person.

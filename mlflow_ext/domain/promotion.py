@@ -128,7 +128,7 @@ NEXT_STEPS = {
     PromotionState.REJECTED: "register a better version; or move this one out of Staging and in again to ask once more",
     PromotionState.ABORTED: "none; `mlflow-ext promote {model} {version}` asks anew",
     PromotionState.FAILED: "mend the cause, then `mlflow-ext promote {model} {version}`",
-    PromotionState.SUPERSEDED: "none, a person decided",
+    PromotionState.SUPERSEDED: "none, a person decided; `mlflow-ext promote {model} {version}` asks anew",
     PromotionState.ROLLED_BACK: "none, the model does not return to this version by itself",
 }
 """What happens next, or who may do what, for people."""
@@ -149,7 +149,7 @@ class Promotion:
         attempt: How often a worker has claimed it (fences late writers).
         reason: Why it ended, in one sentence.
         report: `GateReport.as_dict()`, once there is one.
-        champion_version: Production version at the time of evaluation.
+        champion_version: Production version at the time of evaluation; of an override, when it was asked for.
         policy_hash: Which policy judged it.
         run_id: MLflow run with the evidence.
         created_at: When it was requested.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mlflow_ext.domain.events import RegistryEvent, RegistryEventKind
 from mlflow_ext.domain.promotion import Promotion, PromotionState
-from mlflow_ext.domain.stages import ModelVersion, Stage
+from mlflow_ext.domain.stages import STAGE_OF_ALIAS, STAGE_TAG, Mark, ModelVersion, Stage
 
 REGISTRY = "registry"
 """Source of promotions that a mark opened."""
@@ -65,6 +65,54 @@ def overtaken(promotion: Promotion, version: ModelVersion | None, events: Sequen
     if moved or promotion.source == REGISTRY:
         return f"version {version.version} was moved from Staging to {version.stage.value} by hand"
     return None
+
+
+def outranked(promotion: Promotion, versions: Sequence[ModelVersion], events: Sequence[RegistryEvent]) -> int | None:
+    """Name the version that went to Production since a promotion was decided; `None` while nothing speaks against it.
+
+    What is in Production must be the version that the promotion was decided against, or the promotion's own. Whatever
+    came to Production last counts, by any mark: aliases and tags may not be in agreement yet. Where nothing is in
+    Production any more nobody's choice is undone. `store/guard_functions.py` asks the same in MLflow's transaction.
+
+    Args:
+        promotion: One that rolls out; `champion_version` was in Production when it was decided.
+        versions: The model's live versions.
+        events: The model's newest events, newest first; empty where no triggers are installed.
+    """
+    holding = {one.version for one in versions if any(one.stage_by(mark) is Stage.PRODUCTION for mark in Mark)}
+    came = (number for number in map(_came_to_production, events) if number is not None)
+    staged = (one.version for one in versions if one.stage is Stage.PRODUCTION)
+    latest = next(came, None) or next(staged, None)
+    if latest in (None, promotion.version, promotion.champion_version) or latest not in holding:
+        return None
+    return latest
+
+
+def outranked_words(promotion: Promotion, latest: int) -> str:
+    """Say to people why a promotion ends that was outranked, and what to do."""
+    again = f"`mlflow-ext promote {promotion.model} {promotion.version}"
+    if promotion.override_reason:
+        return (
+            f"version {latest} went to Production after the override was asked for, and a later word counts; "
+            f'{again} --override --reason "..."` says it again'
+        )
+    against = "nothing in Production" if promotion.champion_version is None else f"version {promotion.champion_version}"
+    return (
+        f"version {latest} went to Production after version {promotion.version} was judged, against {against}: that "
+        f"comparison says nothing any more; {again}` compares anew"
+    )
+
+
+def _came_to_production(event: RegistryEvent) -> int | None:
+    """Give the version that an event brought to Production; our own agreement only repeats what another mark said."""
+    if event.ours:
+        return None
+    if event.kind is RegistryEventKind.ALIAS:
+        moved = STAGE_OF_ALIAS.get(event.key) is Stage.PRODUCTION and event.new is not None
+        return int(event.new or 0) if moved else None
+    if event.kind is RegistryEventKind.TAG and event.key != STAGE_TAG:
+        return None
+    return event.version if Stage.parse(event.new) is Stage.PRODUCTION else None
 
 
 def _seen(mark: RegistryEvent, promotion: Promotion) -> bool:

@@ -13,6 +13,7 @@ from mlflow_ext.domain.gates import GateReport
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.errors import ConflictError, GateRefusedError, IllegalTransitionError, NotFoundError, UnavailableError
+from mlflow_ext.lifecycle.request_promotion import production_version
 from mlflow_ext.ports import Approvals, Promotions, RegistryView, Results
 
 _log = logging.getLogger(__name__)
@@ -47,22 +48,24 @@ class Decisions:
             GateRefusedError: This person's word does not count: the author's, where four eyes are asked for.
         """
         found = self.promotions.get(promotion_id)
-        self._check_champion(found)
-        after = self.approvals.give(found, acting().name, comment.strip())
+        after = self.approvals.give(found, acting().name, comment.strip(), self._champion(found))
         _log.info("promotion_approved promotion=%s state=%s", after.id, after.state)
         return after
 
-    def _check_champion(self, promotion: Promotion) -> None:
-        if promotion.state is not PromotionState.AWAITING_APPROVAL or not (promotion.report or {}).get("results"):
-            return
-        versions = self.view.versions(promotion.model)
-        champion = next((one.version for one in versions if one.stage is Stage.PRODUCTION), None)
+    def _champion(self, promotion: Promotion) -> int | None:
+        """Give the version that the person agrees to replace: the one that was compared with, if any was."""
+        if promotion.state is not PromotionState.AWAITING_APPROVAL:
+            return promotion.champion_version
+        champion = production_version(promotion.model, self.view)
+        if not (promotion.report or {}).get("results"):
+            return champion
         if champion != promotion.champion_version and champion != promotion.version:
             raise ConflictError(
                 f"{_version(champion)} of {promotion.model} is in Production now, and the gates compared with "
                 f"{_version(promotion.champion_version)}: `mlflow-ext abort {promotion.id}`, then `mlflow-ext promote "
                 f"{promotion.model} {promotion.version}` compares anew"
             )
+        return promotion.champion_version
 
     def reject(self, promotion_id: int, comment: str = "") -> Promotion:
         """Refuse a promotion that waits for people: its version stays where it is. One in Production is rolled back.

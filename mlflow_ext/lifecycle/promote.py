@@ -14,7 +14,7 @@ from mlflow_ext.domain.gates import GateReport, Verdict
 from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState, conclusion
 from mlflow_ext.domain.stages import ModelVersion, Stage
-from mlflow_ext.domain.staging import APPROVED_TAG, OVERRIDE_TAG, ROLLED_BACK_TAG, overtaken
+from mlflow_ext.domain.staging import APPROVED_TAG, OVERRIDE_TAG, ROLLED_BACK_TAG, outranked, outranked_words, overtaken
 from mlflow_ext.errors import (
     ConflictError,
     EvaluationCrashedError,
@@ -167,11 +167,17 @@ class Promoter:
             # the last moment to notice that the promotion is no longer ours; a late writer must not flip
             if not self.promotions.renew(promotion):
                 raise ConflictError("the promotion was taken over")
+            if (latest := self._outranked(promotion)) is not None:
+                return self._yield_to(promotion, version, latest)
             try:
                 self.verify(version)
-                # the look above may be old when MLflow is called: the claim is looked at once more in its transaction
+                # the looks above may be old when MLflow is called: both are repeated in its transaction
                 with self.registry.claiming(promotion.id, promotion.attempt):
                     self.registry.set_stage(promotion.model, promotion.version, Stage.PRODUCTION)
+            except ConflictError:
+                if (latest := self._outranked(promotion)) is None or not self.promotions.renew(promotion):
+                    raise
+                return self._yield_to(promotion, version, latest)
             except (GateRefusedError, UnsafeModelError) as exc:
                 return self._fail(promotion, str(exc), GateReport.from_dict(promotion.report or {"results": []}))
             except NotFoundError:
@@ -211,6 +217,23 @@ class Promoter:
             return None
         return version
 
+    def _outranked(self, promotion: Promotion) -> int | None:
+        moves = self.events.latest(promotion.model)
+        return outranked(promotion, self.view.versions(promotion.model), moves)
+
+    def _yield_to(self, promotion: Promotion, version: ModelVersion, latest: int) -> Promotion:
+        """End a promotion that was decided before another version went to Production, and say so at its version."""
+        reason = outranked_words(promotion, latest)
+        self._show(promotion, version, GateReport.from_dict(promotion.report or {"results": []}), reason)
+        _log.info("promotion_outranked model=%s promotion=%s by_version=%s", promotion.model, promotion.id, latest)
+        return self._supersede(promotion, reason, version)
+
+    def _show(self, promotion: Promotion, version: ModelVersion, report: GateReport, reason: str) -> None:
+        try:
+            self.results.write(promotion, version, report, f"It stays in its stage: {reason}")
+        except (NotFoundError, GateRefusedError) as exc:
+            _log.warning("results_not_written promotion=%s reason=%r", promotion.id, str(exc))
+
     def _champion(self, promotion: Promotion) -> ModelVersion | None:
         versions = self.view.versions(promotion.model)
         champion = next((one for one in versions if one.stage is Stage.PRODUCTION), None)
@@ -224,10 +247,9 @@ class Promoter:
         """End as failed, and say so at the version where MLflow lets us."""
         report = report or GateReport(results=(), failure=reason)
         try:
-            version = self.view.version(promotion.model, promotion.version)
-            self.results.write(promotion, version, report, f"It stays in its stage: {reason}")
-        except (NotFoundError, GateRefusedError) as exc:
-            _log.warning("results_not_written promotion=%s reason=%r", promotion.id, str(exc))
+            self._show(promotion, self.view.version(promotion.model, promotion.version), report, reason)
+        except NotFoundError:
+            _log.info("version_gone promotion=%s", promotion.id)
         values = {
             "report": report.as_dict(),
             "policy_hash": self.policy(promotion.model).digest,

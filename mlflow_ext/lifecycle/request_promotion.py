@@ -1,11 +1,9 @@
 """Ask for a promotion by command or from Python. Those that marks ask for are opened in `open_promotions.py`."""
 
-from mlflow_ext.domain.promotion import OVERRIDABLE, Promotion, PromotionEvent
+from mlflow_ext.domain.promotion import Promotion
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.errors import ConflictError, InvalidInputError, NotFoundError, PromotionInProgressError
 from mlflow_ext.ports import Promotions, RegistryView
-
-_TRIES = 5
 
 
 def request_promotion(
@@ -36,14 +34,7 @@ def request_promotion(
         ConflictError: It is in Production already.
         PromotionInProgressError: It has an open promotion of the other kind.
     """
-    try:
-        found = view.version(model, version)
-    except NotFoundError as exc:
-        numbers = ", ".join(str(one.version) for one in view.versions(model))
-        known = f"its versions are {numbers}" if numbers else "no model of that name has versions"
-        raise NotFoundError(f"model '{model}' has no version {version}; {known}") from exc
-    if found.stage is Stage.PRODUCTION and not dry_run:
-        raise ConflictError(f"version {version} of {model} is in Production already; there is nothing to promote")
+    _check(model, version, view, dry_run=dry_run)
     try:
         return promotions.request(
             model, version, source=source, cause=cause, requested_by=requested_by, dry_run=dry_run
@@ -69,7 +60,7 @@ def override_promotion(
     """Send a version to Production past its gates, in somebody's name and for a reason; both are recorded.
 
     A promotion that is open, even one whose gates are being computed, goes on without them. Its files are still checked
-    before they are loaded.
+    before they are loaded. Asking and passing by are one step: whoever is killed has done both or nothing.
 
     Args:
         model: Registered model.
@@ -84,27 +75,34 @@ def override_promotion(
     Raises:
         InvalidInputError: There is no reason.
         NotFoundError: There is no such version.
-        ConflictError: It is in Production already, or changes so fast that it could not be overridden.
+        ConflictError: It is in Production already.
         PromotionInProgressError: It has an open dry run.
     """
     if not reason.strip():
         raise InvalidInputError("an override needs a reason: say why the gates may be passed by")
-    promotion = request_promotion(
-        model, version, view, promotions, source=source, cause=cause, requested_by=requested_by
+    _check(model, version, view, dry_run=False)
+    return promotions.override(
+        model,
+        version,
+        source=source,
+        cause=cause,
+        requested_by=requested_by,
+        reason=reason.strip(),
+        champion=production_version(model, view),
     )
-    for left in reversed(range(_TRIES)):
-        if promotion.state not in OVERRIDABLE:
-            return promotion
-        try:
-            return promotions.record(
-                promotion,
-                PromotionEvent.OVERRIDE,
-                note=f"past its gates, by {requested_by}: {reason.strip()}",
-                values={"override_reason": reason.strip()},
-            )
-        except ConflictError:
-            # a worker claimed it, or its gates were judged, since it was read
-            if left == 0:
-                raise
-            promotion = promotions.get(promotion.id)
-    raise AssertionError("unreachable")
+
+
+def production_version(model: str, view: RegistryView) -> int | None:
+    """Give the number of the version in Production."""
+    return next((one.version for one in view.versions(model) if one.stage is Stage.PRODUCTION), None)
+
+
+def _check(model: str, version: int, view: RegistryView, *, dry_run: bool) -> None:
+    try:
+        found = view.version(model, version)
+    except NotFoundError as exc:
+        numbers = ", ".join(str(one.version) for one in view.versions(model))
+        known = f"its versions are {numbers}" if numbers else "no model of that name has versions"
+        raise NotFoundError(f"model '{model}' has no version {version}; {known}") from exc
+    if found.stage is Stage.PRODUCTION and not dry_run:
+        raise ConflictError(f"version {version} of {model} is in Production already; there is nothing to promote")

@@ -21,7 +21,7 @@ from mlflow_ext.domain.actors import ACTOR_SETTING, SOURCE_SETTING
 from mlflow_ext.domain.audit import AuditAction
 from mlflow_ext.domain.events import AGREEMENT_SETTING
 from mlflow_ext.domain.guard import NOT_AUDITED, REFUSED, STORE_SETTING
-from mlflow_ext.domain.stages import Stage
+from mlflow_ext.domain.stages import STAGE_OF_ALIAS, STAGE_TAG, Stage
 from mlflow_ext.plugins.callers import caller
 from mlflow_ext.registry.agreement import CLAIM_HEADER, HEADER, claim, is_agreeing
 
@@ -67,19 +67,33 @@ class SerialisedTransitions:
         # a version that is no number is left to MLflow, whose error depends on the flag
         production = get_canonical_stage(stage) == STAGE_PRODUCTION and str(version).isdecimal()
         archive = archive_existing_versions or production
-        token = _SERIALISED.set(f"mlflow_ext/{self._get_active_workspace()}/{name}")  # type: ignore[attr-defined]
-        try:
+        with self._in_turn(name):
             return super().transition_model_version_stage(name, version, stage, archive)  # type: ignore[misc]
-        finally:
-            _SERIALISED.reset(token)
 
     def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
         """Point an alias at a version."""
-        _again(lambda: super(SerialisedTransitions, self).set_registered_model_alias(name, alias, version))  # type: ignore[misc]
+        with self._in_turn(name, STAGE_OF_ALIAS.get(alias)):
+            _again(lambda: super(SerialisedTransitions, self).set_registered_model_alias(name, alias, version))  # type: ignore[misc]
 
     def set_model_version_tag(self, name: str, version: str, tag: Any) -> None:
         """Set a version tag."""
-        _again(lambda: super(SerialisedTransitions, self).set_model_version_tag(name, version, tag))  # type: ignore[misc]
+        with self._in_turn(name, Stage.parse(tag.value) if tag.key == STAGE_TAG else None):
+            _again(lambda: super(SerialisedTransitions, self).set_model_version_tag(name, version, tag))  # type: ignore[misc]
+
+    @contextmanager
+    def _in_turn(self, name: str, stage: Stage | None = Stage.PRODUCTION) -> Iterator[None]:
+        """Let moves of one model to Production happen one after another, by whichever mark; others wait for nobody.
+
+        A promotion that looks who is in Production must not miss somebody who is just going there.
+        """
+        if stage is not Stage.PRODUCTION:
+            yield
+            return
+        token = _SERIALISED.set(f"mlflow_ext/{self._get_active_workspace()}/{name}")  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            _SERIALISED.reset(token)
 
 
 @contextmanager
@@ -203,7 +217,9 @@ def _hold_claim(session: Any) -> None:
         if session.execute(text("SELECT mlflow_ext.hold_claim(:id, :attempt)"), values).scalar_one():
             return
     raise MlflowException(
-        f"promotion {promotion_id[:20]} was taken over by another worker, or has ended", error_code=RESOURCE_CONFLICT
+        f"promotion {promotion_id[:20]} was taken over by another worker, has ended, or was decided before another "
+        "version went to Production",
+        error_code=RESOURCE_CONFLICT,
     )
 
 

@@ -38,7 +38,7 @@ class SqlApprovals:
         """Take the database."""
         self._engine = engine
 
-    def give(self, promotion: Promotion, actor: str, comment: str) -> Promotion:
+    def give(self, promotion: Promotion, actor: str, comment: str, champion: int | None = None) -> Promotion:
         """Count somebody's approval; the last one that is needed lets the promotion go on."""
         with translated(), self._engine.begin() as connection:
             # whoever else gives a word waits here
@@ -59,7 +59,8 @@ class SqlApprovals:
             connection.execute(insert(table).values(promotion_id=now.id, person=person, actor=actor, comment=comment))
             note = f"approved by {words([*given, Approval(person, actor, comment)])}"
             details = {"approved_by": actor, "comment": comment}
-            return apply_step(connection, now, event, note=note, details=details)
+            values = {} if champion is None else {"champion_version": champion}
+            return apply_step(connection, now, event, note=note, values=values, details=details)
 
     def of(self, promotion_id: int) -> list[Approval]:
         """Give the words that count, oldest first."""

@@ -7,6 +7,7 @@ registry store makes of a refusal is in `plugins/registry_store.py`; the modes c
 from sqlalchemy import Connection, inspect, text
 
 from mlflow_ext.domain.audit import AuditAction
+from mlflow_ext.domain.events import RegistryEventKind
 from mlflow_ext.domain.guard import REFUSED, STORE_SETTING, GuardMode
 from mlflow_ext.domain.promotion import PromotionState
 from mlflow_ext.domain.stages import STAGE_OF_ALIAS, STAGE_TAG, Stage
@@ -167,14 +168,38 @@ END
 $body$
 """
 
-# whoever would claim it or end it waits until the transaction that asks has ended
+# whoever would claim it or end it waits until the transaction that asks has ended; what came to Production since it was
+# decided outranks it, as `domain/staging.py: outranked` says (without triggers nobody knows)
 _HOLD_CLAIM = f"""
 CREATE OR REPLACE FUNCTION {SCHEMA}.hold_claim(of_promotion bigint, under_attempt integer) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '10s' AS $body$
+DECLARE
+    held record;
+    latest integer;
+    registry name;
+    stands boolean;
 BEGIN
-    PERFORM FROM {SCHEMA}.promotion WHERE id = of_promotion AND attempt = under_attempt
-        AND state = '{PromotionState.ROLLING_OUT}' FOR SHARE;
-    RETURN FOUND;
+    SELECT workspace, model, version, champion_version INTO held FROM {SCHEMA}.promotion
+    WHERE id = of_promotion AND attempt = under_attempt AND state = '{PromotionState.ROLLING_OUT}' FOR SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    SELECT version INTO latest FROM {SCHEMA}.registry_event
+    WHERE workspace = held.workspace AND model = held.model AND NOT ours AND (
+        kind = '{RegistryEventKind.ALIAS}' AND key = '{_ALIAS}' AND new IS NOT NULL
+        OR {SCHEMA}.is_production(new) AND (kind IN ('{RegistryEventKind.STAGE}', '{RegistryEventKind.VERSION}')
+                                            OR kind = '{RegistryEventKind.TAG}' AND key = '{STAGE_TAG}'))
+    ORDER BY id DESC LIMIT 1;
+    IF latest IS NULL OR latest = held.version OR latest = held.champion_version THEN
+        RETURN true;
+    END IF;
+    SELECT relnamespace::regnamespace::name INTO registry FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+    WHERE tgname = '{GUARD_TRIGGER}' AND relname = 'model_versions' LIMIT 1;
+    IF registry IS NULL THEN
+        RETURN true;
+    END IF;
+    EXECUTE format($stands${_STANDS}$stands$, registry) INTO stands USING held.workspace, held.model, latest;
+    RETURN NOT stands;
 END
 $body$
 """

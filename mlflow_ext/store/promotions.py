@@ -3,13 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, and_, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.audit import AuditEvent, promotion_action
 from mlflow_ext.domain.events import RegistryEventKind
 from mlflow_ext.domain.pins import Manifest, Pin
-from mlflow_ext.domain.promotion import LETS_GO, OPEN_STATES, Promotion, PromotionEvent, PromotionState, next_state
+from mlflow_ext.domain.promotion import (
+    LETS_GO,
+    OPEN_STATES,
+    OVERRIDABLE,
+    Promotion,
+    PromotionEvent,
+    PromotionState,
+    next_state,
+)
 from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.store.audit import append, evidence_digest
@@ -38,44 +46,40 @@ class SqlPromotions:
         self, model: str, version: int, *, source: str, cause: str, requested_by: str = "", dry_run: bool = False
     ) -> Promotion:
         """Open a promotion and wake the workers; the same cause again gives the promotion that it opened before."""
-        same = and_(
-            table.c.workspace == DEFAULT_WORKSPACE,
-            table.c.model == model,
-            table.c.version == version,
-            table.c.cause == cause,
-        )
         with translated(), self._engine.begin() as connection:
-            row = (
-                connection.execute(
-                    upsert(table)
-                    .values(
-                        model=model,
-                        version=version,
-                        state=PromotionState.REQUESTED,
-                        source=source,
-                        cause=cause,
-                        requested_by=requested_by,
-                        dry_run=dry_run,
-                        seen_event=_newest_event(model, version),
-                    )
-                    # either unique rule: the same cause again, or another open promotion
-                    .on_conflict_do_nothing()
-                    .returning(table)
-                )
-                .mappings()
-                .one_or_none()
-            )
-            if row is not None:
-                _tell(connection, row["id"], "requested", PromotionState.REQUESTED, f"asked for by {source}")
-                connection.execute(select(func.pg_notify(CHANNEL, model)))
-                _audit_request(connection, row)
-                return promotion_of(row)
-            row = connection.execute(select(table).where(same)).mappings().one_or_none()
+            row, _ = _open(connection, model, version, source, cause, requested_by, dry_run=dry_run)
         if row is None:
-            raise PromotionInProgressError(
-                f"version {version} of {model} already has an open promotion; see `mlflow-ext promotions {model}`"
-            )
+            raise _in_progress(model, version)
         return promotion_of(row)
+
+    def override(
+        self,
+        model: str,
+        version: int,
+        *,
+        source: str,
+        cause: str,
+        requested_by: str,
+        reason: str,
+        champion: int | None,
+    ) -> Promotion:
+        """Send the open promotion of a version past its gates, or open one that is past them; in one transaction."""
+        with translated(), self._engine.begin() as connection:
+            row, opened = _open(connection, model, version, source, cause, requested_by)
+            if row is None:
+                # claims and verdicts wait until this transaction has ended
+                is_open = select(table).where(_of(model, version), table.c.state.in_(_OPEN), ~table.c.dry_run)
+                row = connection.execute(is_open.with_for_update()).mappings().one_or_none()
+            elif not opened:
+                return promotion_of(row)
+            if row is None:
+                raise _in_progress(model, version)
+            found = promotion_of(row)
+            if found.state not in OVERRIDABLE:
+                return found
+            note = f"past its gates, by {requested_by}: {reason}"
+            values = {"override_reason": reason, "champion_version": champion}
+            return apply_step(connection, found, PromotionEvent.OVERRIDE, note=note, values=values)
 
     def get(self, promotion_id: int) -> Promotion:
         """Give one promotion."""
@@ -175,6 +179,60 @@ class SqlPromotions:
         )
         with translated(), self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _of(model: str, version: int) -> ColumnElement[bool]:
+    return and_(table.c.workspace == DEFAULT_WORKSPACE, table.c.model == model, table.c.version == version)
+
+
+def _open(
+    connection: Connection,
+    model: str,
+    version: int,
+    source: str,
+    cause: str,
+    requested_by: str,
+    *,
+    dry_run: bool = False,
+) -> tuple[RowMapping | None, bool]:
+    """Open a promotion in the caller's transaction, and wake the workers.
+
+    Returns:
+        The promotion that the cause has opened, now or before, and whether it was now; `None` where another is open.
+    """
+    row = (
+        connection.execute(
+            upsert(table)
+            .values(
+                model=model,
+                version=version,
+                state=PromotionState.REQUESTED,
+                source=source,
+                cause=cause,
+                requested_by=requested_by,
+                dry_run=dry_run,
+                seen_event=_newest_event(model, version),
+            )
+            # either unique rule: the same cause again, or another open promotion
+            .on_conflict_do_nothing()
+            .returning(table)
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if row is None:
+        same = select(table).where(_of(model, version), table.c.cause == cause)
+        return connection.execute(same).mappings().one_or_none(), False
+    _tell(connection, row["id"], "requested", PromotionState.REQUESTED, f"asked for by {source}")
+    connection.execute(select(func.pg_notify(CHANNEL, model)))
+    _audit_request(connection, row)
+    return row, True
+
+
+def _in_progress(model: str, version: int) -> PromotionInProgressError:
+    return PromotionInProgressError(
+        f"version {version} of {model} already has an open promotion; see `mlflow-ext promotions {model}`"
+    )
 
 
 def apply_step(

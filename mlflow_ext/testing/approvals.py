@@ -13,7 +13,7 @@ class MemoryApprovals:
         self._shelf = shelf
         self._promotions = MemoryPromotions(shelf)
 
-    def give(self, promotion: Promotion, actor: str, comment: str) -> Promotion:
+    def give(self, promotion: Promotion, actor: str, comment: str, champion: int | None = None) -> Promotion:
         """Count somebody's approval; the last one that is needed lets the promotion go on."""
         with self._shelf.lock:
             now = self._promotions.get(promotion.id)
@@ -28,7 +28,8 @@ class MemoryApprovals:
             event, person = said
             after = [*given, Approval(person, actor, comment, self._shelf.now())]
             self._shelf.approvals[now.id] = after
-            return self._promotions.record(now, event, note=f"approved by {words(after)}")
+            values = {} if champion is None else {"champion_version": champion}
+            return self._promotions.record(now, event, note=f"approved by {words(after)}", values=values)
 
     def of(self, promotion_id: int) -> list[Approval]:
         """Give the words that count, oldest first."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlflow_ext.domain.approval import Approval
 from mlflow_ext.domain.pins import Manifest, Pin
-from mlflow_ext.domain.promotion import LETS_GO, Promotion, PromotionEvent, PromotionState, next_state
+from mlflow_ext.domain.promotion import LETS_GO, OVERRIDABLE, Promotion, PromotionEvent, PromotionState, next_state
 from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
 from mlflow_ext.policy import ModelPolicy
 
@@ -77,6 +77,35 @@ class MemoryPromotions:
             )
             self.shelf.causes[model, version, cause] = promotion.id
             return self._store(promotion, "requested", f"asked for by {source}")
+
+    def override(
+        self,
+        model: str,
+        version: int,
+        *,
+        source: str,
+        cause: str,
+        requested_by: str,
+        reason: str,
+        champion: int | None,
+    ) -> Promotion:
+        """Send the open promotion of a version past its gates, or open one that is past them."""
+        with self.shelf.lock:
+            known = self.shelf.causes.get((model, version, cause))
+            if known is not None:
+                return self.shelf.rows[known]
+            is_open = self.find(model, version=version, open_only=True)
+            if is_open and is_open[0].dry_run:
+                raise PromotionInProgressError(f"version {version} of {model} already has an open promotion")
+            if is_open:
+                found = is_open[0]
+            else:
+                found = self.request(model, version, source=source, cause=cause, requested_by=requested_by)
+            if found.state not in OVERRIDABLE:
+                return found
+            note = f"past its gates, by {requested_by}: {reason}"
+            values = {"override_reason": reason, "champion_version": champion}
+            return self.record(found, PromotionEvent.OVERRIDE, note=note, values=values)
 
     def get(self, promotion_id: int) -> Promotion:
         """Give one promotion."""

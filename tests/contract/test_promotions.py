@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from mlflow_ext.domain.promotion import PromotionEvent, PromotionState
+from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState
 from mlflow_ext.errors import ConflictError, IllegalTransitionError, NotFoundError, PromotionInProgressError
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.ports import Promotions
@@ -71,6 +71,55 @@ def test_many_deliveries_at_once_have_one_effect(bench: Bench) -> None:
         ids = list(pool.map(lambda _: bench.one.request("wine", 3, source="registry", cause="event:7").id, range(100)))
     assert len(set(ids)) == 1
     assert len(bench.one.find("wine")) == 1
+
+
+def override(worker: Promotions, cause: str, reason: str = "incident 7", champion: int | None = 2) -> Promotion:
+    """Override version 3 of `wine` as ann."""
+    about = {"source": "cli", "requested_by": "ann", "reason": reason}
+    return worker.override("wine", 3, cause=cause, champion=champion, **about)
+
+
+def test_an_override_opens_what_it_overrides(bench: Bench) -> None:
+    """One step: asked for and past the gates, with reason and champion; delivered again nothing changes."""
+    done = override(bench.one, "cli:1")
+    assert (done.state, done.override_reason, done.champion_version) == (PromotionState.ROLLING_OUT, "incident 7", 2)
+    assert done.reason == "past its gates, by ann: incident 7"
+    assert [step["event"] for step in bench.one.story(done.id)] == ["requested", "override"]
+    assert override(bench.two, "cli:1", "another", 9) == done
+    claimed = bench.one.claim()
+    assert claimed is not None
+    assert (claimed.id, claimed.state) == (done.id, PromotionState.ROLLING_OUT)
+    assert override(bench.two, "cli:2", "another", 9).override_reason == "incident 7"
+
+
+def test_an_override_takes_the_open_promotion_past_its_gates(bench: Bench) -> None:
+    """Whoever measures loses its hold, and a waiting person's answer is no longer needed; a dry run stays one."""
+    asked = bench.one.request("wine", 3, source="registry", cause="event:7")
+    held = bench.one.claim()
+    assert held is not None
+    done = override(bench.two, "cli:1")
+    assert (done.id, done.state, done.attempt) == (asked.id, PromotionState.ROLLING_OUT, 1)
+    assert not bench.one.renew(held)
+    with pytest.raises(ConflictError):
+        bench.one.record(held, PromotionEvent.GATES_FAILED)
+    bench.two.record(done, PromotionEvent.ABORT, note="enough")
+    bench.one.request("wine", 3, source="cli", cause="cli:2", dry_run=True)
+    with pytest.raises(PromotionInProgressError):
+        override(bench.one, "cli:3")
+
+
+def test_overrides_and_claims_at_once_leave_one_promotion_past_its_gates(bench: Bench) -> None:
+    """Forty people override while a worker claims: one promotion, one override, no error."""
+    bench.one.request("wine", 3, source="registry", cause="event:7")
+    with ThreadPoolExecutor(8) as pool:
+        claims = [pool.submit(bench.two.claim) for _ in range(4)]
+        done = list(pool.map(lambda number: override(bench.one, f"cli:{number}"), range(40)))
+    for claim in claims:
+        claim.result()
+    assert {one.id for one in done} == {bench.one.find("wine")[0].id}
+    [found] = bench.one.find("wine")
+    assert found.state is PromotionState.ROLLING_OUT
+    assert [step["event"] for step in bench.one.story(found.id)].count("override") == 1
 
 
 def test_a_claim_is_exclusive_until_the_lease_ends(bench: Bench) -> None:

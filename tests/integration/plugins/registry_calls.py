@@ -96,10 +96,15 @@ def _stages(client: MlflowClient, wine: str) -> Iterator[Call]:
     yield "negative number to production", move("-1", "Production")
     yield "unknown model", lambda: client.transition_model_version_stage("nothing", "1", "Production", False)
     yield "third production, archiving", move("4", "Production", True)
-    yield "latest of each stage", lambda: client.get_latest_versions(wine)
-    yield "latest of some", lambda: client.get_latest_versions(wine, ["Production", "None"])
+    yield "latest of each stage", lambda: _by_version(client.get_latest_versions(wine))
+    yield "latest of some", lambda: _by_version(client.get_latest_versions(wine, ["Production", "None"]))
     yield "latest of unknown stage", lambda: client.get_latest_versions(wine, ["Live"])
     yield "latest of unknown model", lambda: client.get_latest_versions("nothing")
+
+
+def _by_version(versions: list[Any]) -> list[Any]:
+    """Put them in order: MLflow asks PostgreSQL for none, so it changes with its statistics."""
+    return sorted(versions, key=lambda one: int(one.version))
 
 
 def _marks(client: MlflowClient, wine: str) -> Iterator[Call]:

@@ -57,7 +57,6 @@ FLOWS = {
         ready=PromotionState.AWAITING_APPROVAL,
         command=lambda _, promotion: ["approve", str(promotion.id), "--comment", "fine"],
     ),
-    # the command is two transactions: whoever dies between them has asked, and the gates answer that
     "override": Flow(
         "bad",
         PromotionState.PROMOTED,

@@ -215,9 +215,9 @@ class Round:
             if count > (2 if what == "version 1" and back else 1):
                 yield f"{what}: {count} times"
         ends = Counter(row.state for row in self.ground.parts.promotions.find(case.model))
-        # an override follows on gates that have refused; each time it is asked for they may answer once more
+        # an override follows on gates that have refused; it asks them nothing, whenever it is killed
         refused = ends.pop(PromotionState.REJECTED, 0) if not flow.gates_pass else 0
-        if ends != {flow.state: 1} or refused > 2:
+        if ends != {flow.state: 1} or refused > 1:
             yield f"promotions: {dict(ends)}"
 
     def _without_gates(self, case: Case) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 from mlflow_ext.domain.events import RegistryEvent, RegistryEventKind
 from mlflow_ext.domain.promotion import Promotion, PromotionState
 from mlflow_ext.domain.stages import ModelVersion, Stage
-from mlflow_ext.domain.staging import opening_cause, overtaken
+from mlflow_ext.domain.staging import opening_cause, outranked, overtaken
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 STAGED = ModelVersion("wine", 3, stage=Stage.STAGING, updated_at=NOON)
@@ -118,3 +118,37 @@ def test_a_deleted_version_ends_its_promotion_and_a_dry_run_minds_nothing_else()
     assert "deleted" in (overtaken(OPEN, None, []) or "")
     assert overtaken(replace(OPEN, dry_run=True), replace(STAGED, stage=Stage.PRODUCTION), []) is None
     assert overtaken(OPEN, STAGED, []) is None
+
+
+ROLLING = replace(OPEN, state=PromotionState.ROLLING_OUT, champion_version=1)
+PRODUCTION = Stage.PRODUCTION
+
+
+def standing(*production: int) -> list[ModelVersion]:
+    """Versions 1 to 4 of the model, some of them in Production."""
+    stages = [PRODUCTION if number in production else Stage.NONE for number in range(1, 5)]
+    return [ModelVersion("wine", number, stage=stage) for number, stage in enumerate(stages, 1)]
+
+
+def test_who_came_to_production_after_the_verdict_outranks_it() -> None:
+    """Another version than the champion; not the champion, not the candidate, not one that has left again."""
+    for version, outranks in ((4, 4), (1, None), (3, None)):
+        assert outranked(ROLLING, standing(version), [moved(9, PRODUCTION, version=version)]) == outranks
+    assert outranked(ROLLING, standing(), [moved(9, PRODUCTION, version=4)]) is None
+    assert outranked(replace(ROLLING, champion_version=None), standing(1), [moved(9, PRODUCTION, version=1)]) == 1
+
+
+def test_the_last_to_come_counts_by_whichever_mark() -> None:
+    """An alias or tag that no stage follows yet; what agreement writes is nobody's word; without events, the stage."""
+    came = moved(5, PRODUCTION, version=1)
+    alias = RegistryEvent(9, NOON, "wine", 4, RegistryEventKind.ALIAS, "production", "1", "4")
+    aliased = [replace(one, aliases=("production",)) if one.version == 4 else one for one in standing(1)]
+    assert outranked(ROLLING, aliased, [alias, came]) == 4
+    assert outranked(ROLLING, aliased, [replace(alias, ours=True), came]) is None
+    assert outranked(ROLLING, aliased, [replace(came, id=10), alias]) is None
+    tag = RegistryEvent(9, NOON, "wine", 4, RegistryEventKind.TAG, "stage", None, "production")
+    noted = [replace(one, tags={"stage": "production"}) if one.version == 4 else one for one in standing(1)]
+    assert outranked(ROLLING, noted, [tag, came]) == 4
+    assert outranked(ROLLING, noted, [replace(tag, key="note"), came]) is None
+    assert outranked(ROLLING, standing(4), []) == 4
+    assert outranked(ROLLING, standing(1), []) is None

@@ -1,7 +1,5 @@
 """Asking for a promotion by command."""
 
-from typing import Any
-
 import pytest
 
 from mlflow_ext.domain.promotion import Promotion, PromotionState
@@ -55,17 +53,17 @@ def test_a_promotion_that_is_being_judged_can_be_overridden(world: World) -> Non
     assert world.work().state is PromotionState.PROMOTED
 
 
-def test_an_override_outruns_a_worker_that_claims_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read, claimed by a worker, overridden: the second try sees the new state."""
-    request = world.promotions.request
-
-    def claimed_meanwhile(*args: Any, **kwargs: Any) -> Promotion:
-        promotion = request(*args, **kwargs)
-        world.promotions.claim()
-        return promotion
-
-    monkeypatch.setattr(world.promotions, "request", claimed_meanwhile)
-    assert override(world, "incident 7").state is PromotionState.ROLLING_OUT
+def test_an_override_is_said_against_what_is_in_production_then(world: World) -> None:
+    """Another version that goes to Production later outranks it; one that was there before does not."""
+    world.registry.set_stage("wine", 2, Stage.PRODUCTION)
+    promotion = override(world, "incident 7")
+    assert promotion.champion_version == 2
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    ended = world.work()
+    assert ended.state is PromotionState.SUPERSEDED
+    assert "version 1 went to Production after the override was asked for" in ended.reason
+    assert override(world, "incident 7, still").champion_version == 1
+    assert world.work().state is PromotionState.PROMOTED
 
 
 def override(world: World, reason: str) -> Promotion:
