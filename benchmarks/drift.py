@@ -4,10 +4,7 @@ CPU time is user and system, without imports; memory is the whole process's peak
 `drift_calibration.py`.
 """
 
-import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.drift_data import write
-from benchmarks.serving_report import RESULTS
+from benchmarks.findings import command_line, keep, machine
 
 SIZES = [(1_000_000, 20), (100_000, 200), (5_000_000, 20), (20_000_000, 20)]
 REFERENCE_ROWS = 20_000
@@ -98,23 +95,20 @@ def report(found: Sequence[dict[str, Any]], how: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, print and write the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks drift", description=__doc__)
+    parser = command_line("drift", __doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--sizes", nargs="*", default=[f"{rows}x{count}" for rows, count in SIZES], metavar="ROWSxCOLUMNS"
     )
-    parser.add_argument("--into", type=Path, default=RESULTS, help="directory of the results")
     parser.add_argument(
         "--keep", type=Path, help="results of a run whose figures of Evidently are to stay: it takes long"
     )
     given = parser.parse_args(arguments)
     sizes = [(int(rows), int(count)) for rows, count in (one.split("x") for one in given.sizes)]
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     how = (
         "CPU time (user and system, imports excluded) and peak of the process's memory; "
         f"medians of {given.rounds} runs, Evidently {version('evidently')} once "
-        f"({platform.machine()}, {os.cpu_count()} CPUs, load before {load}, "
-        f"Python {platform.python_version()}, PyArrow {version('pyarrow')}, NumPy {version('numpy')})"
+        f"({machine()}, PyArrow {version('pyarrow')}, NumPy {version('numpy')})"
     )
     before = json.loads(given.keep.read_text())["sizes"] if given.keep else []
     kept = {(one["rows"], one["columns"]): one["evidently"] for one in before if "evidently" in one}
@@ -122,10 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         how += "; Evidently's figures from an earlier run on this machine"
     found = measure(given.rounds, sizes, kept)
     text = report(found, how)
-    print(text)
-    given.into.mkdir(parents=True, exist_ok=True)
-    (given.into / "drift.md").write_text(text)
-    (given.into / "drift.json").write_text(json.dumps({"how": how, "sizes": found}, indent=2) + "\n")
+    keep(given.into, "drift", text, {"how": how, "sizes": found})
 
 
 if __name__ == "__main__":

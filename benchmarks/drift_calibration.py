@@ -5,7 +5,6 @@ rows. The engine's answer is its verdict with the default policy (any column); E
 dataset drift (half of the columns).
 """
 
-import argparse
 import json
 import os
 import warnings
@@ -13,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.drift_data import columns
-from benchmarks.serving_report import RESULTS
+from benchmarks.findings import command_line, keep
 from drift.engine.comparison import compare
 from drift.engine.counting import all_inputs, count_file
 from drift.engine.profile import ReferenceProfile
@@ -198,13 +196,12 @@ Required of the engine: at most {MOST_FALSE:.0%} in every row.
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, print and write the tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks drift-calibration", description=__doc__)
+    parser = command_line("drift-calibration", __doc__)
     parser.add_argument("--windows", type=int, default=500, help="of a setting without drift")
     parser.add_argument("--drifted-windows", type=int, default=200, help="of a setting with drift")
     parser.add_argument("--evidently", type=int, default=100, help="windows that Evidently judges, of 10 columns")
     parser.add_argument("--columns", type=int, nargs="*", default=[10, 50, 200], help="settings with so many columns")
     parser.add_argument("--seed", type=int, default=20261121)
-    parser.add_argument("--into", type=Path, default=RESULTS, help="directory of the results")
     given = parser.parse_args(arguments)
     found = []
     for setting in [one for one in [*NO_DRIFT, *DRIFT] if one.columns in given.columns]:
@@ -218,10 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"Evidently {version('evidently')} on the first {given.evidently} of 10 columns; seed {given.seed}"
     )
     text = report(found, how)
-    print(text)
-    given.into.mkdir(parents=True, exist_ok=True)
-    (given.into / "drift_calibration.md").write_text(text)
-    (given.into / "drift_calibration.json").write_text(json.dumps({"how": how, "settings": found}, indent=2) + "\n")
+    keep(given.into, "drift_calibration", text, {"how": how, "settings": found})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Each window's verdict with the columns that drifted most, Evidently's beside, an
 really did. Control: the same rows shuffled in time, where no window can have drifted.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.drift_calibration import evidently
-from benchmarks.serving_report import RESULTS
+from benchmarks.findings import command_line, keep
 from drift.engine.comparison import Comparison, compare
 from drift.engine.counting import count_file
 from drift.engine.profile import ReferenceProfile
@@ -167,9 +166,8 @@ Control, the same rows shuffled in time {SHUFFLES} times: alarms in {control} (r
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, print and write the tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks drift-flights", description=__doc__)
+    parser = command_line("drift-flights", __doc__)
     parser.add_argument("--without-evidently", action="store_true")
-    parser.add_argument("--into", type=Path, default=RESULTS, help="directory of the results")
     given = parser.parse_args(arguments)
     rows, features = flights()
     found = measure(rows, features, not given.without_evidently)
@@ -179,10 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"Evidently {version('evidently')} on samples of {SAMPLE_ROWS:,} rows a side"
     )
     text = report(found, how)
-    print(text)
-    given.into.mkdir(parents=True, exist_ok=True)
-    (given.into / "drift_flights.md").write_text(text)
-    (given.into / "drift_flights.json").write_text(json.dumps({"how": how, **found}, indent=1) + "\n")
+    keep(given.into, "drift_flights", text, {"how": how, **found})
 
 
 if __name__ == "__main__":

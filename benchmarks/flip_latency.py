@@ -9,7 +9,6 @@ import contextlib
 import http.client
 import json
 import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -24,6 +23,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+
+from benchmarks.findings import machine
 
 MODEL = "flip-latency"
 BODY = json.dumps({"dataframe_split": {"columns": ["a", "b"], "data": [[0.0, 1.0]]}})
@@ -218,15 +219,14 @@ def main(words: Sequence[str] | None = None) -> None:
     given = arguments.parse_args(words)
     # the platform that was started is stopped whatever ends this program
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = machine()
     with platform_running(given.data_dir) as urls:
         figures = measure(urls, given.flips, given.clients, given.pause_s)
-    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    print(f"From the transition's answer to the first answer of the new version ({machine}, load {load})\n")
+    print(f"From the transition's answer to the first answer of the new version ({before})\n")
     for name, value in figures.items():
         print(f"| {name:<16} | {value:>10.{0 if float(value).is_integer() else 2}f} |")
     if given.json is not None:
-        given.json.write_text(json.dumps({"machine": machine, "load": load, **figures}, indent=2) + "\n")
+        given.json.write_text(json.dumps({"machine": before, **figures}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

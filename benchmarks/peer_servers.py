@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.serving import free_port
+from benchmarks.servers import free_port
 
 _SAME = ("scikit-learn==1.9.1", "pandas==3.0.6", "skops==0.16.0")
 """The model's own packages, as in requirements.lock."""

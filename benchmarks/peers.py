@@ -5,10 +5,8 @@ requests in turns. Ours logs predictions, counts and checks tokens meanwhile. Ho
 `peer_servers.py`.
 """
 
-import argparse
 import json
 import os
-import platform
 import shutil
 import signal
 import statistics
@@ -21,10 +19,11 @@ from typing import Any
 
 import httpx
 
+from benchmarks.findings import command_line, machine
 from benchmarks.flip_latency import platform_running
 from benchmarks.peer_servers import PEERS, environment
-from benchmarks.serving import CELLS, MODELS, STARTS_WITHIN_S, ask, free_port, models, new_token, prepare, process
-from benchmarks.serving_report import RESULTS
+from benchmarks.servers import STARTS_WITHIN_S, ask, mlflow_models_serve, new_token, process, scoring_service
+from benchmarks.serving import CELLS, MODELS, models, prepare
 
 OURS, MLFLOW = "mlflow-ext", "MLflow"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlflow-ext" / "peers"
@@ -55,27 +54,14 @@ def measure(
         prepare(urls["mlflow_url"], token, directory)
         for name, model, _ in models():
             joblib.dump(model, directory / f"{name}.joblib")
-        port = free_port()
-        stack.enter_context(
-            process(
-                [sys.executable, "-P", "-m", "mlflow_ext.cli", "serve", "--role", "scoring", "--workers", "1"],
-                f"http://127.0.0.1:{port}/readyz",
-                # a data directory of its own: the platform's compactor must not take part
-                MLFLOW_EXT_DATA_DIR=str(directory / "data"),
-                MLFLOW_EXT_DATABASE_URL=urls["database_url"],
-                MLFLOW_EXT_MLFLOW_URL=urls["mlflow_url"],
-                MLFLOW_EXT_SERVING_PORT=str(port),
-                MLFLOW_EXT_AUTH="token",
-            )
-        )
+        address, _ = stack.enter_context(scoring_service(urls, directory / "data"))
         for name in names:
             with ExitStack() as started:
-                asked = {OURS: f"http://127.0.0.1:{port}/models/bench-{name}/invocations"}
-                theirs = free_port()
-                serve = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--workers", "1"]
-                command = [*serve, "-m", str(directory / name), "-p", str(theirs)]
-                started.enter_context(process(command, f"http://127.0.0.1:{theirs}/ping"))
-                asked[MLFLOW] = f"http://127.0.0.1:{theirs}/invocations"
+                theirs = started.enter_context(mlflow_models_serve(directory / name))
+                asked = {
+                    OURS: f"{address}/models/bench-{name}/invocations",
+                    MLFLOW: f"{theirs}/invocations",
+                }
                 for peer in PEERS:
                     if peer.name not in binaries:
                         continue
@@ -199,19 +185,16 @@ def _chart(path: Path, cells: Sequence[Mapping[str, Any]]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, print a table; write figures, table and chart."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks peers", description=__doc__)
+    parser = command_line("peers", __doc__)
     parser.add_argument("--models", nargs="+", choices=sorted(MODELS), default=sorted(MODELS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument("--cache", type=Path, default=CACHE, help="directory of the peers' environments")
-    parser.add_argument("--into", type=Path, default=RESULTS, help="directory of the results")
     given = parser.parse_args(arguments)
     if shutil.which("wrk") is None:
         raise SystemExit("this needs wrk on PATH: as root, apt-get install wrk")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, load before {load}, Python {platform.python_version()}"
-    how = f"One worker each, medians of {given.rounds} rounds of {given.seconds} s in turns ({machine})"
+    how = f"One worker each, medians of {given.rounds} rounds of {given.seconds} s in turns ({machine()})"
     print(f"{how}\n\n{header()}", flush=True)
     cells, absent = measure(given.models, given.rounds, given.seconds, given.cache)
     write(given.into, how, cells, absent)

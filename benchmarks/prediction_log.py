@@ -5,10 +5,7 @@ behind it (`scoring_child.py`); `wrk` asks them in turns. Besides the rate, the 
 scoring process: on a machine that does other things as well it is the steadier figure.
 """
 
-import argparse
 import json
-import os
-import platform
 import shutil
 import statistics
 import sys
@@ -16,12 +13,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from benchmarks.serving import ask, free_port, models, process
-from benchmarks.serving_report import RESULTS
+from benchmarks.findings import command_line, keep, machine
+from benchmarks.servers import ask, free_port, process
+from benchmarks.serving import models
 
 CLIENTS = 64
 MOST_COST = 0.10
@@ -126,26 +123,20 @@ def report(found: Mapping[str, Mapping[str, float]], how: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, print and write the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks prediction-log", description=__doc__)
+    parser = command_line("prediction-log", __doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
-    parser.add_argument("--into", type=Path, default=RESULTS, help="directory of the results")
     given = parser.parse_args(arguments)
     if shutil.which("wrk") is None:
         raise SystemExit("this needs wrk on PATH: as root, apt-get install wrk")
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, load before {load}, Python {platform.python_version()}"
+    before = machine()
     found = measure(given.rounds, given.seconds, (OFF, *MODES))
     how = (
         f"LogisticRegression, 30 float columns, one row a request, {CLIENTS} clients, one worker each, medians of "
-        f"{given.rounds} rounds of {given.seconds} s in turns ({machine})"
+        f"{given.rounds} rounds of {given.seconds} s in turns ({before})"
     )
     text = report(found, how)
-    print(text)
-    given.into.mkdir(parents=True, exist_ok=True)
-    (given.into / "prediction_log.md").write_text(text)
-    document: dict[str, Any] = {"how": how, "required_cost": MOST_COST, "modes": found}
-    (given.into / "prediction_log.json").write_text(json.dumps(document, indent=2) + "\n")
+    keep(given.into, "prediction_log", text, {"how": how, "required_cost": MOST_COST, "modes": found})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,5 @@
 """Size, time and accuracy of twins with 8-bit products beside the twins in double precision, by their own gate."""
 
-import argparse
-import json
-import os
-import platform
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving_report import RESULTS
+from benchmarks.findings import command_line, keep, machine
 
 BOUND = 0.02
 """What a measure may lose here."""
@@ -84,11 +80,9 @@ def row(one: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, print and write the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks quantised", description=__doc__)
-    parser.add_argument("--into", type=Path, default=RESULTS, help="directory of the results")
+    parser = command_line("quantised", __doc__)
     given = parser.parse_args(arguments)
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, load before {load}, Python {platform.python_version()}"
+    before = machine()
     found = []
     with tempfile.TemporaryDirectory(prefix="quantised-") as scratch, warnings.catch_warnings():
         # fits that end early are good enough here
@@ -98,16 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = f"""# Quantised twins
 
 Handwritten digits, 64 columns, 10 classes; one thread; times are medians within one process, one after the
-other ({machine}).
+other ({before}).
 
 | model | KB, twin → quantised | µs, 1 row | µs, 64 rows | accuracy | labels changed |
 |---|---|---|---|---|---|
 {chr(10).join(map(row, found))}
 """
-    print(text)
-    given.into.mkdir(parents=True, exist_ok=True)
-    (given.into / "quantised_twins.md").write_text(text)
-    (given.into / "quantised_twins.json").write_text(json.dumps({"machine": machine, "models": found}, indent=2) + "\n")
+    keep(given.into, "quantised_twins", text, {"machine": before, "models": found})
 
 
 if __name__ == "__main__":

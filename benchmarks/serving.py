@@ -5,29 +5,25 @@ and tokens are on. A third server, an ASGI application that reads the body and r
 server alone can do.
 """
 
-import argparse
 import json
 import os
-import platform
-import re
 import shutil
 import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
+from benchmarks.findings import command_line, machine
 from benchmarks.flip_latency import platform_running
-from benchmarks.serving_report import HEADER, RESULTS, row, write
+from benchmarks.servers import ask, free_port, mlflow_models_serve, new_token, process, scoring_service
+from benchmarks.serving_report import HEADER, row, write
 
 MODELS = {
     "a": "LogisticRegression, 30 float columns",
@@ -38,8 +34,6 @@ CELLS = ((1, 1), (1, 8), (1, 64), (100, 8), (10_000, 1))
 """Rows of a request, clients."""
 REQUIRED = {"a": (35, 120, 180, 40, 14), "b": (50, 120, 200, 18, 5), "c": (40, 120, 200, 35, 4)}
 """Ratios that are asked for, by model, in the order of `CELLS`."""
-STARTS_WITHIN_S = 300
-"""On a machine that does much else, servers take their time."""
 CONSTANT = """
 async def app(scope, receive, send):
     if scope["type"] != "http":
@@ -85,13 +79,6 @@ def models() -> Iterator[tuple[str, Any, Any]]:
     yield "c", make_pipeline(columns, LogisticRegression()).fit(table, target), table
 
 
-def new_token(database_url: str) -> str:
-    """Make a token for scoring."""
-    command = [sys.executable, "-P", "-m", "mlflow_ext.cli", "token", "create", "--right", "score", "--quiet"]
-    environment = {**os.environ, "MLFLOW_EXT_DATABASE_URL": database_url}
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
-
-
 def prepare(mlflow_url: str, token: str, directory: Path) -> None:
     """Register the models, put them into Production, keep their files, and write the requests for `wrk`."""
     import logging
@@ -130,56 +117,6 @@ def prepare(mlflow_url: str, token: str, directory: Path) -> None:
             )
 
 
-def free_port() -> int:
-    """Find a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def process(command: Sequence[str], url: str, **environment: str) -> Iterator[psutil.Process]:
-    """Run a server until the end of the block, and wait until it answers."""
-    server = subprocess.Popen(
-        command,
-        # MLflow starts its server by name
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        end = time.monotonic() + STARTS_WITHIN_S
-        while True:
-            try:
-                if httpx.get(url).status_code < 500:
-                    break
-            except httpx.TransportError:
-                pass
-            if time.monotonic() > end or server.poll() is not None:
-                raise SystemExit(f"{command[2:5]} did not start")
-            time.sleep(0.1)
-        yield psutil.Process(server.pid)
-    finally:
-        if server.poll() is None:
-            os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-
-
-def ask(url: str, script: Path, clients: int, seconds: int) -> dict[str, float]:
-    """Let `wrk` ask; gives requests per second and the 99th percentile of the latency in milliseconds."""
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", str(script), url]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in printed or "Socket errors" in printed:
-        raise SystemExit(f"{url} did not answer every request:\n{printed}")
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", printed)
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", printed)
-    if rate is None or p99 is None:
-        raise SystemExit(f"wrk said nothing of use:\n{printed}")
-    return {"rps": float(rate[1]), "p99_ms": float(p99[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99[2]]}
-
-
 def same_answers(ours: str, theirs: str, body: Path, token: str) -> None:
     """End the benchmark unless both give the same answer, and ours to nobody without a token."""
     headers = {"Content-Type": "application/json"}
@@ -209,19 +146,7 @@ def measure(
         directory = Path(scratch)
         token = new_token(urls["database_url"])
         prepare(urls["mlflow_url"], token, directory)
-        port = free_port()
-        service = stack.enter_context(
-            process(
-                [sys.executable, "-P", "-m", "mlflow_ext.cli", "serve", "--role", "scoring", "--workers", "1"],
-                f"http://127.0.0.1:{port}/readyz",
-                # a data directory of its own: the platform's compactor must not take part
-                MLFLOW_EXT_DATA_DIR=str(directory / "data"),
-                MLFLOW_EXT_DATABASE_URL=urls["database_url"],
-                MLFLOW_EXT_MLFLOW_URL=urls["mlflow_url"],
-                MLFLOW_EXT_SERVING_PORT=str(port),
-                MLFLOW_EXT_AUTH="token",
-            )
-        )
+        address, service = stack.enter_context(scoring_service(urls, directory / "data"))
         (directory / "constant.py").write_text(CONSTANT)
         constant = free_port()
         uvicorn = [sys.executable, "-m", "uvicorn", "--app-dir", scratch, "--loop", "uvloop", "--no-access-log"]
@@ -229,12 +154,9 @@ def measure(
             process([*uvicorn, "constant:app", "--port", str(constant)], f"http://127.0.0.1:{constant}/")
         )
         for name in names:
-            theirs_port = free_port()
-            command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--workers", "1"]
-            peer = [*command, "-m", str(directory / name), "-p", str(theirs_port)]
-            ours = f"http://127.0.0.1:{port}/models/bench-{name}/invocations"
-            theirs = f"http://127.0.0.1:{theirs_port}/invocations"
-            with process(peer, f"http://127.0.0.1:{theirs_port}/ping"):
+            ours = f"{address}/models/bench-{name}/invocations"
+            with mlflow_models_serve(directory / name) as peer:
+                theirs = f"{peer}/invocations"
                 for (rows, clients), required in zip(CELLS, REQUIRED[name], strict=True):
                     body = directory / f"{name}-{rows}.json"
                     same_answers(ours, theirs, body, token)
@@ -267,17 +189,15 @@ def _medians(runs: dict[str, list[dict[str, float]]]) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, print a table; write figures, table and chart."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks serving", description=__doc__)
+    parser = command_line("serving", __doc__)
     parser.add_argument("--models", nargs="+", choices=sorted(MODELS), default=sorted(MODELS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
-    parser.add_argument("--into", type=Path, default=RESULTS, help="directory of the results")
     given = parser.parse_args(arguments)
     if shutil.which("wrk") is None:
         raise SystemExit("this needs wrk on PATH: as root, apt-get install wrk")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
-    how = f"One worker each, medians of {given.rounds} rounds of {given.seconds} s in turns ({machine})"
+    how = f"One worker each, medians of {given.rounds} rounds of {given.seconds} s in turns ({machine()})"
     print(f"{how}\n\n{HEADER}", flush=True)
     cells = measure(given.models, given.rounds, given.seconds, lambda cell: print(row(cell), flush=True))
     write(given.into, how, MODELS, cells)

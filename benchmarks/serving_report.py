@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
 HEADER = (
     "| model | rows | clients | requests/s, MLflow | ours | ratio | required | p99 ratio | of constant app | MB |\n"
     "|---|---|---|---|---|---|---|---|---|---|"

@@ -4,20 +4,15 @@ As `prediction_log.py`, whose processes and turns these are, with the log on; th
 nothing.
 """
 
-import argparse
-import json
-import os
-import platform
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
+from benchmarks.findings import command_line, keep, machine
 from benchmarks.prediction_log import CLIENTS, measure
 from benchmarks.scoring_child import TRACES
-from benchmarks.serving_report import RESULTS
 
 
 class _Sink(BaseHTTPRequestHandler):
@@ -62,24 +57,19 @@ def report(found: Mapping[str, Mapping[str, float]], how: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, print and write the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks traces", description=__doc__)
+    parser = command_line("traces", __doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
-    parser.add_argument("--into", type=Path, default=RESULTS, help="directory of the results")
     given = parser.parse_args(arguments)
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, load before {load}, Python {platform.python_version()}"
+    before = machine()
     with collector() as url:
         found = measure(given.rounds, given.seconds, tuple(TRACES), COLLECTOR=url)
     how = (
         f"LogisticRegression, 30 float columns, one row a request, {CLIENTS} clients, one worker each, medians of "
-        f"{given.rounds} rounds of {given.seconds} s in turns ({machine})"
+        f"{given.rounds} rounds of {given.seconds} s in turns ({before})"
     )
     text = report(found, how)
-    print(text)
-    given.into.mkdir(parents=True, exist_ok=True)
-    (given.into / "traces.md").write_text(text)
-    (given.into / "traces.json").write_text(json.dumps({"how": how, "modes": found}, indent=2) + "\n")
+    keep(given.into, "traces", text, {"how": how, "modes": found})
 
 
 if __name__ == "__main__":

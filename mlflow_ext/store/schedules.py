@@ -7,9 +7,8 @@ check, for the latest, or one each, as the schedule's `catch_up` says.
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Engine, RowMapping, Select, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, RowMapping, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.drift import Monitor, Window
@@ -128,9 +127,7 @@ class Schedules:
             NotFoundError: The model has no schedule.
         """
         with translated(), self._engine.begin() as connection:
-            found = connection.execute(_one(model)).mappings().one_or_none()
-            if found is None:
-                raise _unknown(model)
+            found = _one(connection, model)
             if not found["paused"]:
                 values = {"paused": True, "paused_by": by, "paused_at": func.clock_timestamp()}
                 connection.execute(update(schedule).where(schedule.c.name == found["name"]).values(values))
@@ -142,9 +139,7 @@ class Schedules:
             NotFoundError: The model has no schedule.
         """
         with translated(), self._engine.begin() as connection:
-            found = connection.execute(_one(model)).mappings().one_or_none()
-            if found is None:
-                raise _unknown(model)
+            found = _one(connection, model)
             if not found["paused"]:
                 return
             values: dict[str, object] = {"paused": False, "paused_by": "", "paused_at": None}
@@ -154,18 +149,18 @@ class Schedules:
             connection.execute(update(schedule).where(schedule.c.name == found["name"]).values(values))
 
 
-def _one(model: str) -> Select[Any]:
-    return (
+def _one(connection: Connection, model: str) -> RowMapping:
+    chosen = (
         select(schedule, func.clock_timestamp().label("now"))
         .where(schedule.c.name == f"{_PREFIX}{model}")
         .with_for_update()
     )
-
-
-def _unknown(model: str) -> NotFoundError:
-    return NotFoundError(
-        f"{model} has no schedule; give its policy a `drift.schedule`, and a running scheduler takes it up"
-    )
+    found = connection.execute(chosen).mappings().one_or_none()
+    if found is None:
+        raise NotFoundError(
+            f"{model} has no schedule; give its policy a `drift.schedule`, and a running scheduler takes it up"
+        )
+    return found
 
 
 def _due_slots(row: RowMapping) -> tuple[list[datetime], datetime]:

@@ -46,15 +46,6 @@ CHANGES: dict[str, Callable[[MlflowClient], object]] = {
 }
 
 
-@pytest.fixture
-def client(database_url: str) -> MlflowClient:
-    """A client on the test's database, with a model."""
-    client = MlflowClient(database_url, database_url)
-    client.create_registered_model("wine")
-    client.create_model_version("wine", "s3://bucket/model")
-    return client
-
-
 @contextmanager
 def broken(engine: Engine, what: str) -> Iterator[None]:
     """Break the trail for a while."""

@@ -30,15 +30,6 @@ def move_clock(engine: Engine, days: int) -> None:
             connection.execute(text(f"UPDATE mlflow_ext.{table} SET {moved}"), {"days": days})
 
 
-@pytest.fixture
-def client(database_url: str) -> MlflowClient:
-    """A client on the test's database, with a version."""
-    client = MlflowClient(database_url, database_url)
-    client.create_registered_model("wine")
-    client.create_model_version("wine", "s3://bucket/model")
-    return client
-
-
 @pytest.mark.parametrize("days", [-1, 1])
 def test_a_lease_from_before_ends_and_its_holder_is_fenced(engine: Engine, client: MlflowClient, days: int) -> None:
     """A dead worker's promotion is taken over at once; should it live, what it writes is refused."""

@@ -1,0 +1,102 @@
+"""Servers that a benchmark starts and ends, and `wrk`, which asks them."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+STARTS_WITHIN_S = 300
+"""On a machine that does much else, servers take their time."""
+
+
+def new_token(database_url: str) -> str:
+    """Make a token for scoring."""
+    command = [sys.executable, "-P", "-m", "mlflow_ext.cli", "token", "create", "--right", "score", "--quiet"]
+    environment = {**os.environ, "MLFLOW_EXT_DATABASE_URL": database_url}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
+
+
+def free_port() -> int:
+    """Find a TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def process(command: Sequence[str], url: str, **environment: str) -> Iterator[psutil.Process]:
+    """Run a server until the end of the block, and wait until it answers."""
+    server = subprocess.Popen(
+        command,
+        # MLflow starts its server by name
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + STARTS_WITHIN_S
+        while True:
+            try:
+                if httpx.get(url).status_code < 500:
+                    break
+            except httpx.TransportError:
+                pass
+            if time.monotonic() > end or server.poll() is not None:
+                raise SystemExit(f"{command[2:5]} did not start")
+            time.sleep(0.1)
+        yield psutil.Process(server.pid)
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+@contextmanager
+def scoring_service(urls: Mapping[str, str], data_dir: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Run our service with one scoring process, tokens on, over a platform that runs; gives its address and process."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    settings = {
+        # a data directory of its own: the platform's compactor must not take part
+        "MLFLOW_EXT_DATA_DIR": str(data_dir),
+        "MLFLOW_EXT_DATABASE_URL": urls["database_url"],
+        "MLFLOW_EXT_MLFLOW_URL": urls["mlflow_url"],
+        "MLFLOW_EXT_SERVING_PORT": str(port),
+        "MLFLOW_EXT_AUTH": "token",
+    }
+    command = [sys.executable, "-P", "-m", "mlflow_ext.cli", "serve", "--role", "scoring", "--workers", "1"]
+    with process(command, f"{url}/readyz", **settings) as running:
+        yield url, running
+
+
+@contextmanager
+def mlflow_models_serve(model: Path) -> Iterator[str]:
+    """Run MLflow's scoring server on a model's files; gives its address."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--workers", "1"]
+    with process([*command, "-m", str(model), "-p", str(port)], f"{url}/ping"):
+        yield url
+
+
+def ask(url: str, script: Path, clients: int, seconds: int) -> dict[str, float]:
+    """Let `wrk` ask; gives requests per second and the 99th percentile of the latency in milliseconds."""
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", str(script), url]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in printed or "Socket errors" in printed:
+        raise SystemExit(f"{url} did not answer every request:\n{printed}")
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", printed)
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", printed)
+    if rate is None or p99 is None:
+        raise SystemExit(f"wrk said nothing of use:\n{printed}")
+    return {"rps": float(rate[1]), "p99_ms": float(p99[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99[2]]}
