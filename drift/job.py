@@ -6,6 +6,7 @@ When it is due: `schedule.py`; that it reaches MLflow: `delivery.py`; that it su
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from drift.columns import guard
@@ -15,6 +16,7 @@ from drift.engine.rules import Rules
 from drift.engine.statistics import WindowStatistics
 from drift.engine.verdict import decide
 from drift.performance import realised
+from drift.performance_bounds import judged
 from drift.profiles import KeptReference, Profiles
 from drift.sampling import labelled, sample_of
 from drift.segment_files import WindowRows
@@ -96,7 +98,6 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
         verdict, reason = confirmed(verdict, reason, [one.found_drift for one in before], policy.drift)
     title = f"{check.model} version {version}, {check.window}"
     own, snapshot = _for_eyes(reference, sample, policy, title)
-    outputs, labels = labelled(log, sources.labels, share if several else None)
     report = DriftReport(
         model=check.model,
         version=version,
@@ -108,11 +109,32 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
         reference_rows=reference.profile.rows,
         columns=(*compared.columns, *withheld),
         drift_share=drifted,
-        performance=realised(outputs, labels, policy.evaluation.model_type, window.rows),
         found_drift=found,
         evidently=own,
     )
-    return report, snapshot
+    return measured(report, log, sources.labels, policy, share if several else None), snapshot
+
+
+def measured(
+    report: DriftReport, log: WindowLog, labels: Labels, policy: ModelPolicy, share: float | None
+) -> DriftReport:
+    """Give a report with realised performance, by the labels there are now, and its verdict.
+
+    Args:
+        report: What is known of the window.
+        log: Its rows.
+        labels: What became of them.
+        policy: What the model is, and where its metrics are bad.
+        share: Smallest share by which the window was logged, where there are several.
+
+    Raises:
+        UnavailableError: A segment, or PostgreSQL, cannot be read.
+    """
+    rows = labelled(log, labels, share)
+    performance = realised(rows.outputs, rows.labels, policy.evaluation.model_type, report.window_rows)
+    if len(rows.lags_s):
+        performance["label_lag_s"] = float(np.median(rows.lags_s))
+    return judged(replace(report, performance=performance), policy.drift.performance)
 
 
 def rules_of(policy: DriftPolicy) -> Rules:

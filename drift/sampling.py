@@ -5,8 +5,10 @@ Verdicts do not come from samples: see `window.py`.
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,16 +39,32 @@ def sample_of(log: WindowLog, most: int, share: float | None) -> WindowRows:
     return reading(log.segments, lambda segments: _draw(log, segments, most, share), log.model)
 
 
-def labelled(log: WindowLog, labels: Labels, share: float | None) -> tuple[pd.DataFrame, "pd.Series[Any]"]:
-    """Give the outputs of the window's rows that have feedback, and their labels.
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """The rows of a window that have feedback.
+
+    Attributes:
+        outputs: What was predicted.
+        labels: What turned out to be true, one a row.
+        lags_s: Seconds from each prediction to its label.
+    """
+
+    outputs: pd.DataFrame
+    labels: "pd.Series[Any]"
+    lags_s: "np.ndarray[tuple[int], np.dtype[np.float64]]"
+
+
+def labelled(log: WindowLog, labels: Labels, share: float | None) -> LabelledRows:
+    """Give the window's rows that have feedback.
 
     Raises:
         UnavailableError: A segment, or PostgreSQL, cannot be read.
     """
 
-    def read(segments: list[Segment]) -> tuple[pd.DataFrame, "pd.Series[Any]"]:
+    def read(segments: list[Segment]) -> LabelledRows:
         outputs: list[pa.Table] = []
         found: list[Any] = []
+        lags_s: list[float] = []
         rows = rows_of(log.window, share)
         for one in segments:
             file = pq.ParquetFile(open_segment(one.uri))
@@ -55,14 +73,16 @@ def labelled(log: WindowLog, labels: Labels, share: float | None) -> tuple[pd.Da
                 table = file.read_row_group(group, columns=["request_id", "row", "at", *names])
                 table = table.filter(rows.keep(table))
                 ids = table.column("request_id").to_pylist()
-                known = labels.of(log.model, ids) if ids else {}
+                known = labels.received(log.model, ids) if ids else {}
                 if not known:
                     continue
                 mine = [known.get(key) for key in zip(ids, table.column("row").to_pylist(), strict=True)]
                 outputs.append(table.filter(pa.array([one is not None for one in mine])))
-                found += [one for one in mine if one is not None]
+                found += [one.value for one in mine if one is not None]
+                times = zip(table.column("at").to_pylist(), mine, strict=True)
+                lags_s += [(one.received_at - at).total_seconds() for at, one in times if one is not None]
         frame = part(merged(outputs), OUTPUT) if outputs else pd.DataFrame()
-        return frame, pd.Series(found, dtype=object)
+        return LabelledRows(frame, pd.Series(found, dtype=object), np.array(lags_s, dtype=float))
 
     return reading(log.segments, read, log.model)
 

@@ -23,6 +23,7 @@ from mlflow_ext.spool import spool_files
 from mlflow_ext.store.alerts import Alerts
 from mlflow_ext.store.checks import Checks
 from mlflow_ext.store.pointers import SqlPointers
+from mlflow_ext.store.relabelling import Relabelling
 from mlflow_ext.store.replicas import BEAT_S, Replicas, new_replica_id
 from mlflow_ext.store.retraining_triggers import RetrainingTriggers
 from mlflow_ext.store.retrainings import Retrainings
@@ -33,6 +34,8 @@ _log = logging.getLogger(__name__)
 TICK_S = 0.5
 LOOK_S = 1.0
 """How often what asks for a retraining is looked for."""
+LABELS_S = 5.0
+"""How often it is looked whether a window is to be looked at for labels; how often each is, policy says."""
 
 
 class Scheduler:
@@ -135,12 +138,25 @@ class Scheduler:
             RetrainingTriggers(self._parts.engine), lambda model: self._policies.settings.policy(model).retraining
         )
 
-        def look() -> None:
+        relabelling = Relabelling(self._parts.engine)
+        labels_at = float("-inf")
+
+        def models() -> list[str]:
             served = [one.model for one in self._pointers.all() if one.version is not None]
-            triggers.look(sorted({*self._policies.settings.models, *served}))
+            return sorted({*self._policies.settings.models, *served})
+
+        def look_for_labels() -> None:
+            for model in models():
+                policy = self._policies.settings.policy(model)
+                wait_s = policy.prediction_log.feedback_wait_s
+                if entered := relabelling.enter(model, look_s=policy.drift.label_look_s, wait_s=wait_s):
+                    _log.info("labels.came model=%s checks=%d", model, entered)
 
         while not stop.wait(LOOK_S):
-            _patiently(look)
+            _patiently(lambda: triggers.look(models()))
+            if time.monotonic() - labels_at >= LABELS_S:
+                _patiently(look_for_labels)
+                labels_at = time.monotonic()
 
 
 def _patiently(step: Callable[[], object]) -> None:

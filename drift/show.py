@@ -58,8 +58,15 @@ def show_check(check: DriftCheck, mlflow_url: str, console: Console | None = Non
         console.print(f"Evidently's own verdict, on a sample: {drift} ({share:.0%} of the columns)", highlight=False)
     if report.performance:
         said = ", ".join(f"{name} {value:.4g}" for name, value in report.performance.items())
-        console.print(f"feedback: {said}", highlight=False)
-    if check.error:
+        again = f" (measured anew {report.evaluation} times as labels came)" if report.evaluation else ""
+        console.print(f"feedback: {said}{again}", highlight=False)
+    if report.performance_verdict is not None:
+        colour = _COLOURS[report.performance_verdict]
+        console.print(
+            f"performance: [{colour}]{report.performance_verdict.value}[/]: {report.performance_reason}",
+            highlight=False,
+        )
+    if check.error and check.run_id is None:
         console.print(f"[yellow]not in MLflow yet[/]: {check.error}")
     url = run_url(check, mlflow_url)
     if url is not None:

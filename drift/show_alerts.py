@@ -35,7 +35,7 @@ def show_alerts(alerts: Sequence[Alert], console: Console | None = None) -> None
     for one in alerts:
         table.add_row(
             Text(one.state.value, style=_COLOURS[one.state]),
-            f"{one.model} v{one.version}",
+            one.subject,
             one.severity,
             f"{one.created_at:%Y-%m-%d %H:%M}",
             "" if one.resolved_at is None else f"{one.resolved_at:%Y-%m-%d %H:%M}",

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from mlflow_ext.domain.drift import DriftVerdict
 from mlflow_ext.domain.retraining import Decision, Trigger
 from mlflow_ext.errors import ConflictError, InvalidPolicyError
-from mlflow_ext.retraining_policy import MetricBound, RetrainingPolicy
-from mlflow_ext.store.retraining_triggers import Judged, Occasion, RetrainingTriggers, check_key
+from mlflow_ext.retraining_policy import RetrainingPolicy
+from mlflow_ext.store.retraining_triggers import Judged, Occasion, RetrainingTriggers
 from mlflow_ext.store.slots import last_slot
 
 _log = logging.getLogger(__name__)
@@ -74,8 +74,7 @@ class Triggers:
             for check in self._store.unseen_checks(trigger):
                 policy = self._policy_of(check.model)
                 cause = cause_of(check, policy)
-                key = check_key(check.id)
-                occasion = Occasion(check.model, trigger, key, cause or key, check.since, check.until)
+                occasion = Occasion(check.model, trigger, check.key, cause or check.key, check.since, check.until)
                 if cause is None:
                     self._store.skip(occasion, "asks for nothing")
                 elif policy.project is None:
@@ -129,14 +128,6 @@ def _bad(check: Judged, policy: RetrainingPolicy) -> str | None:
     rows = check.performance.get("labelled_rows", 0.0)
     for name, bound in policy.triggers.metrics.items():
         value = check.performance.get(name)
-        if value is not None and rows >= bound.minimum_rows and (said := _outside(value, bound)):
-            return f"check {check.id}: {name} {value:.4g} is {said}"
-    return None
-
-
-def _outside(value: float, bound: MetricBound) -> str | None:
-    if bound.below is not None and value < bound.below:
-        return f"below {bound.below:g}"
-    if bound.above is not None and value > bound.above:
-        return f"above {bound.above:g}"
+        if value is not None and rows >= bound.minimum_rows and (said := bound.broken_by(value)):
+            return f"{check.key}: {name} {value:.4g} is {said}"
     return None

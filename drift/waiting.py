@@ -19,6 +19,8 @@ _WORDS = {
     CheckState.RUNNING: "reading and comparing",
     CheckState.COMPUTED: "computed, on its way to MLflow",
     CheckState.DELIVERING: "writing the MLflow run",
+    CheckState.LABELLED: "labels came since",
+    CheckState.MEASURING: "measuring with the labels that came",
 }
 
 

@@ -23,6 +23,7 @@ from drift.job import Sources
 from drift.policies import Policies
 from drift.profiles import Profiles
 from drift.reference import References
+from drift.remeasuring import measure_next
 from drift.retention import EVERY_S, retire
 from drift.retraining import Executor
 from mlflow_ext.bootstrap import Services, services
@@ -40,6 +41,7 @@ from mlflow_ext.store.labels import Labels
 from mlflow_ext.store.partials import Partials
 from mlflow_ext.store.pointers import SqlPointers
 from mlflow_ext.store.registry_view import SqlRegistryView
+from mlflow_ext.store.relabelling import Relabelling
 from mlflow_ext.store.retrainings import Retrainings
 from mlflow_ext.store.segments import Segments
 
@@ -87,12 +89,13 @@ def compactor(parts: Services) -> Iterator[Compactor]:
 
 
 def check_step(parts: Services, owner: str) -> Callable[[], bool]:
-    """Build what delivers one waiting result, or runs one due check; False when there is neither."""
+    """Build what delivers a waiting result, runs a due check, or measures one that labels came for; False for none."""
     client = MlflowClient(parts.settings.mlflow_url)
     kept = parts.settings.data_dir.absolute() / "references"
     index = Segments(parts.engine)
     checks = Checks(parts.engine, owner=owner, lease_s=parts.settings.lease_s)
     runs, alerts = DriftRuns(client), Alerts(parts.engine)
+    relabelling = Relabelling(parts.engine, owner=owner, lease_s=parts.settings.lease_s)
     sources = Sources(
         pointers=SqlPointers(parts.engine),
         view=SqlRegistryView(parts.engine),
@@ -112,7 +115,9 @@ def check_step(parts: Services, owner: str) -> Callable[[], bool]:
     def step() -> bool:
         if deliver_next(checks, runs, alerts, policy_of=sources.policy_of, segments=parts.settings.segments_root):
             return True
-        return check_next(checks, sources, lambda: caught_up(index, parts.settings.spool_dir, CATCH_UP_S))
+        if check_next(checks, sources, lambda: caught_up(index, parts.settings.spool_dir, CATCH_UP_S)):
+            return True
+        return measure_next(relabelling, checks, sources)
 
     return step
 

@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from mlflow_ext.errors import InvalidPolicyError
 from mlflow_ext.gate_kinds import gate_named, known_gates
 from mlflow_ext.policy_section import Cron, Section, TimeZone
-from mlflow_ext.retraining_policy import RetrainingPolicy
+from mlflow_ext.retraining_policy import MetricBound, RetrainingPolicy
 
 DEFAULT_GATE = "metric"
 """What a section without `gate:` is."""
@@ -217,6 +217,9 @@ class DriftPolicy(Section):
         last_windows: How many windows are looked at for that, this one among them.
         sample_rows: At most this many rows of each side go to Evidently (seeded sample).
         ignore: Columns left out.
+        performance: Realised metrics by name, and where they are bad: beyond that an alert of its own fires.
+        label_growth: Share of a window's rows that must have got labels since it was measured to measure it anew.
+        label_look_s: Seconds between two looks for labels of one window, within `prediction_log.feedback_wait_s`.
     """
 
     schedule: Cron | None = None
@@ -239,6 +242,9 @@ class DriftPolicy(Section):
     last_windows: int = Field(default=1, ge=1, le=100)
     sample_rows: int = Field(default=20_000, ge=100)
     ignore: tuple[str, ...] = ()
+    performance: dict[str, MetricBound] = Field(default_factory=dict)
+    label_growth: float = Field(default=0.05, gt=0, le=1)
+    label_look_s: float = Field(default=600.0, ge=0)
 
     @model_validator(mode="after")
     def _enough_windows(self) -> "DriftPolicy":

@@ -28,6 +28,14 @@ class MetricBound(Section):
             raise ValueError("give below or above")
         return self
 
+    def broken_by(self, value: float) -> str | None:
+        """Say how a value is bad; `None` when it is not."""
+        if self.below is not None and value < self.below:
+            return f"below {self.below:g}"
+        if self.above is not None and value > self.above:
+            return f"above {self.above:g}"
+        return None
+
 
 class RetrainingTriggers(Section):
     """What asks for a retraining by itself.

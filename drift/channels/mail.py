@@ -66,7 +66,7 @@ def _connected(scheme: str, host: str, port: int) -> smtplib.SMTP:
 
 def _text(told: Told, links: Links) -> str:
     one = told.alert
-    lines = [f"{one.model} version {one.version}: {told.state.value}, {one.severity}", one.message]
+    lines = [f"{one.subject}: {told.state.value}, {one.severity}", one.message]
     lines.append(f"began {one.created_at.isoformat(timespec='seconds')}, seen by {one.seen} checks")
     if told.state is AlertState.RESOLVED and one.resolved_at is not None:
         lines.append(f"over {one.resolved_at.isoformat(timespec='seconds')}")

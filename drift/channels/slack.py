@@ -28,7 +28,7 @@ def payload(notice: Notice, links: Links) -> dict[str, Any]:
 
 def _text(told: Told, links: Links) -> str:
     one = told.alert
-    lines = [f"*<{links.model(one)}|{_escaped(one.model)} version {one.version}>*: {told.state.value}, {one.severity}"]
+    lines = [f"*<{links.model(one)}|{_escaped(one.subject)}>*: {told.state.value}, {one.severity}"]
     lines.append(_escaped(one.message)[:_MOST_CHARACTERS])
     found = {"run in MLflow": links.run(one), "picture": links.picture(one)}
     said = [f"<{url}|{name}>" for name, url in found.items() if url is not None]

@@ -9,6 +9,7 @@ from drift.channels.links import Links
 from mlflow_ext.domain.alerts import AlertState, Notice, Told
 
 RECEIVER = "mlflow-ext"
+_NAMES = {"drift": "ModelDrift", "performance": "ModelPerformance", "retraining_halted": "RetrainingHalted"}
 _NEVER = "0001-01-01T00:00:00Z"
 """How Alertmanager writes the end of an alert that goes on."""
 
@@ -44,7 +45,7 @@ def _alert(told: Told, links: Links) -> dict[str, Any]:
     return {
         "status": told.state.value,
         "labels": {
-            "alertname": "ModelDrift" if one.kind == "drift" else one.kind,
+            "alertname": _NAMES.get(one.kind, one.kind),
             "kind": one.kind,
             "model": one.model,
             "version": "" if one.version is None else str(one.version),

@@ -28,9 +28,9 @@ class Alert:
         id: Number of the alert.
         model: Registered model.
         version: Version concerned.
-        kind: What it is about: `drift`.
+        kind: What it is about: `drift`, `performance` or `retraining_halted`.
         state: Whether it goes on.
-        check_id: Newest drift check that saw it.
+        check_id: Newest drift check that saw it; `None` where none did.
         severity: `warning` or `critical`.
         message: One sentence for people: the reason.
         seen: Number of checks that saw it.
@@ -63,6 +63,11 @@ class Alert:
     run_id: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     picture: bytes | None = None
+
+    @property
+    def subject(self) -> str:
+        """Name the model, and the version where it is about one."""
+        return self.model if self.version is None else f"{self.model} version {self.version}"
 
     @property
     def fingerprint(self) -> str:
@@ -146,7 +151,11 @@ def telling(
     if alert.notified is None or alert.notified_at is None:
         if told_before is not None and now < told_before + timedelta(seconds=cooldown_s):
             return Telling.WAIT
-        unlinked = alert.run_id is None and now < alert.created_at + timedelta(seconds=run_wait_s)
+        unlinked = (
+            alert.check_id is not None
+            and alert.run_id is None
+            and now < alert.created_at + timedelta(seconds=run_wait_s)
+        )
         return Telling.WAIT if unlinked else Telling.TELL
     if alert.last_seen_at <= alert.notified_at:
         return Telling.WAIT

@@ -16,19 +16,24 @@ class DriftVerdict(StrEnum):
 
 
 class CheckState(StrEnum):
-    """Where a check is: wanted, in work, computed but not yet in MLflow, being delivered, in MLflow, given up."""
+    """Where a check is: wanted, in work, computed but not yet in MLflow, being delivered, in MLflow, given up.
+
+    A check in MLflow whose rows got more labels is measured anew: `labelled`, `measuring`, and computed again.
+    """
 
     DUE = "due"
     RUNNING = "running"
     COMPUTED = "computed"
     DELIVERING = "delivering"
+    LABELLED = "labelled"
+    MEASURING = "measuring"
     DONE = "done"
     FAILED = "failed"
 
 
 PICTURE = "drift.png"
 """Name of the picture among the artifacts of a check's run."""
-OPEN_CHECKS = frozenset({CheckState.DUE, CheckState.RUNNING, CheckState.COMPUTED, CheckState.DELIVERING})
+OPEN_CHECKS = frozenset(CheckState) - {CheckState.DONE, CheckState.FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,10 @@ class DriftReport:
         performance: Realised metrics over rows with feedback, by name; empty without feedback.
         found_drift: Whether this window alone drifted; the verdict may want more windows.
         evidently: What Evidently says by its own rules about a sample, by name; empty when it was not asked.
+        evaluation: How often performance was measured anew since, as labels came.
+        performance_verdict: Whether a realised metric is beyond the policy's bound: `drift`, `ok`, or `inconclusive`
+            while labels are too few; `None` where the policy gives no bound.
+        performance_reason: Why, in one sentence.
         run_id: MLflow run that holds metrics and report.
     """
 
@@ -111,6 +120,9 @@ class DriftReport:
     received_rows: int | None = None
     found_drift: bool = False
     evidently: dict[str, float] = field(default_factory=dict)
+    evaluation: int = 0
+    performance_verdict: DriftVerdict | None = None
+    performance_reason: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Give a JSON-ready form, times as ISO 8601."""
@@ -123,12 +135,14 @@ class DriftReport:
         """Read what `as_dict` gave."""
         since, until = (datetime.fromisoformat(data["window"][end]) for end in ("since", "until"))
         columns = tuple(ColumnDrift(**column) for column in data["columns"])
+        judged = data.get("performance_verdict")
         return cls(
             **{
                 **data,
                 "window": Window(since, until),
                 "verdict": DriftVerdict(data["verdict"]),
                 "columns": columns,
+                "performance_verdict": None if judged is None else DriftVerdict(judged),
             }
         )
 
@@ -150,6 +164,8 @@ class DriftCheck:
         run_id: MLflow run, once delivered.
         error: Why the last attempt failed.
         finished_at: When it was computed or given up.
+        evaluation: How often performance was measured anew since, as labels came.
+        evaluated_at: When that was last; `None` for never.
     """
 
     id: int
@@ -164,6 +180,8 @@ class DriftCheck:
     run_id: str | None = None
     error: str | None = None
     finished_at: datetime | None = None
+    evaluation: int = 0
+    evaluated_at: datetime | None = None
 
     @property
     def key(self) -> str:

@@ -34,11 +34,15 @@ def history_run(client: MlflowClient, experiment_id: str, model: str, report: Dr
 
 
 def add_step(client: MlflowClient, history: Run, report: DriftReport, numbers: Mapping[str, float]) -> None:
-    """Enter a check's numbers at the end of its window; entering them again changes nothing."""
+    """Enter a check's numbers at the end of its window; entering them again changes nothing.
+
+    What was measured anew when labels came stands at the same step, a millisecond later for each time, so that MLflow
+    takes the newer for the last and keeps the former.
+    """
     chosen = {name: value for name, value in numbers.items() if not name.endswith("/drifted")}
     if len(chosen) > MOST_METRICS:
         chosen = {name: value for name, value in chosen.items() if not name.endswith("/score")}
     at_ms = int(report.window.until.timestamp() * 1000)
     step = (at_ms - history.info.start_time) // 60_000
-    metrics = [Metric(name, value, at_ms, step) for name, value in list(chosen.items())[:900]]
+    metrics = [Metric(name, value, at_ms + report.evaluation, step) for name, value in list(chosen.items())[:900]]
     client.log_batch(history.info.run_id, metrics=metrics)

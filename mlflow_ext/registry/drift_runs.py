@@ -39,6 +39,7 @@ LOGGED_MODEL = "models:/"
 SLOT_TAG = "mlflow_ext.drift_check"
 VERDICT_TAG = "mlflow_ext.drift"
 RUN_TAG = "mlflow_ext.drift_run"
+_PERFORMANCE = "performance/"
 _COLUMNS_IN_FULL = 50
 """With more columns than these only what decides becomes metrics: MLflow writes some thousand a second."""
 _OUTSIDE_ALPHABET = re.compile(r"[^A-Za-z0-9_\-.]+")
@@ -86,9 +87,12 @@ class DriftRuns:
             history = history_run(self._client, experiment_id, report.model, report)
             run_id = self._find(experiment_id, check) or self._begin(experiment_id, check, report, history.info.run_id)
             # the same time in every delivery, so that MLflow recognises the same metric
-            at_ms = int((check.finished_at or check.slot).timestamp() * 1000)
+            at_ms = int((check.evaluated_at or check.finished_at or check.slot).timestamp() * 1000)
             numbers = metrics_of(report)
-            metrics = [Metric(name, value, at_ms, 0) for name, value in numbers.items()]
+            if report.evaluation:
+                # the rest does not change when labels come
+                numbers = {name: value for name, value in numbers.items() if name.startswith(_PERFORMANCE)}
+            metrics = [Metric(name, value, at_ms, report.evaluation) for name, value in numbers.items()]
             for begin in range(0, len(metrics), 900):
                 self._client.log_batch(run_id, metrics=metrics[begin : begin + 900])
             self._client.log_batch(run_id, params=_params(check, report), tags=_tags(check, report, documents.tags))
@@ -189,7 +193,9 @@ def metrics_of(report: DriftReport) -> dict[str, float]:
         if len(report.columns) <= _COLUMNS_IN_FULL:
             found |= {f"{place}/{slug}/{method}": value for method, value in column.measures.items()}
     found |= {f"evidently/{name}": value for name, value in report.evidently.items()}
-    found |= {f"performance/{name}": value for name, value in report.performance.items()}
+    found |= {f"{_PERFORMANCE}{name}": value for name, value in report.performance.items()}
+    if report.performance_verdict is not None:
+        found[f"{_PERFORMANCE}bad"] = float(report.performance_verdict is DriftVerdict.DRIFT)
     return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
@@ -228,6 +234,8 @@ def _tags(check: DriftCheck, report: DriftReport, more: Mapping[str, str]) -> li
     lines.append(f"Window: {report.window}, {report.window_rows} rows against {report.reference_rows}")
     if report.received_rows is not None and report.received_rows > report.window_rows:
         lines[-1] += f"; the log is sampled, some {report.received_rows} rows were received"
+    if report.performance_verdict is not None:
+        lines += ["", f"Performance: **{report.performance_verdict.value}**, {report.performance_reason}", ""]
     if report.evidently:
         own = "drift" if report.evidently["drift"] else "no drift"
         lines[-1] += f"  \nEvidently's own verdict, by its defaults and on a sample: {own}"
@@ -238,6 +246,7 @@ def _tags(check: DriftCheck, report: DriftReport, more: Mapping[str, str]) -> li
         "mlflow_ext.version": str(report.version),
         "mlflow_ext.window": str(report.window),
         "mlflow_ext.verdict": report.verdict.value,
+        "mlflow_ext.evaluation": str(report.evaluation),
         "mlflow_ext.schedule": check.schedule,
         MLFLOW_RUN_NOTE: "\n".join(lines),
         **more,

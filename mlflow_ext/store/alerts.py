@@ -1,4 +1,4 @@
-"""Alerts: raised and resolved with the check that says so, told to each channel until it has taken the message.
+"""Alerts told to each channel until it has taken the message. What raises and resolves them: `alert_raising.py`.
 
 When people are told is a rule (`mlflow_ext/domain/alerts.py`); how, `drift/channels/`.
 """
@@ -8,17 +8,15 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, exists, func, insert, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.alerts import Alert, AlertState, Notice, Telling, Told, telling
-from mlflow_ext.domain.drift import DriftReport, DriftVerdict
 from mlflow_ext.errors import UnavailableError
 from mlflow_ext.policy import AlertPolicy
+from mlflow_ext.store.alert_raising import DRIFT
 from mlflow_ext.store.alert_tables import alert_delivery
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.tables import alert, drift_check
 
-DRIFT = "drift"
 MAX_ATTEMPTS = 30
 """After this many attempts (over a day, with the back-off) a message is given up; it stays in the table."""
 _LONGEST_WAIT_S = 3_600.0
@@ -28,42 +26,6 @@ _WITH_RUN = (
     .select_from(alert.outerjoin(drift_check, drift_check.c.id == alert.c.check_id))
     .order_by(alert.c.id)
 )
-
-
-def note_verdict(connection: Connection, check_id: int, report: DriftReport, message: str | None) -> None:
-    """Raise, confirm or resolve the drift alert of a model, as its newest window says, in the check's transaction.
-
-    Args:
-        connection: The transaction.
-        check_id: The check that has just been computed.
-        report: What it says. An inconclusive one changes nothing.
-        message: The alert's sentence; `None` when there is nothing to alert about.
-    """
-    until = select(drift_check.c.until).where(drift_check.c.id == check_id).scalar_subquery()
-    later = and_(drift_check.c.model == report.model, drift_check.c.verdict.is_not(None), drift_check.c.until > until)
-    if connection.execute(select(exists().where(later))).scalar():
-        # the past is not news
-        return
-    if message is not None:
-        seen = {
-            "version": report.version,
-            "check_id": check_id,
-            "message": message,
-            "details": report.as_dict(),
-            "picture": None,
-        }
-        raised = upsert(alert).values(model=report.model, kind=DRIFT, severity="warning", **seen)
-        connection.execute(
-            raised.on_conflict_do_update(
-                index_elements=[alert.c.workspace, alert.c.model, alert.c.kind],
-                index_where=alert.c.state == text("'firing'"),
-                set_={**seen, "seen": alert.c.seen + 1, "last_seen_at": func.clock_timestamp()},
-            )
-        )
-    elif report.verdict is DriftVerdict.OK:
-        firing = (alert.c.model == report.model, alert.c.kind == DRIFT, alert.c.state == AlertState.FIRING)
-        over = {"state": AlertState.RESOLVED.value, "resolved_at": func.clock_timestamp()}
-        connection.execute(update(alert).where(*firing).values(over))
 
 
 class Alerts:
@@ -189,9 +151,10 @@ class Alerts:
             return True
 
     def attach(self, check_id: int, picture: bytes) -> None:
-        """Keep the picture of the check that an alert was seen by last."""
+        """Keep the picture of the check that the alert about drift was seen by last."""
+        seen = (alert.c.check_id == check_id, alert.c.kind == DRIFT)
         with translated(), self._engine.begin() as connection:
-            connection.execute(update(alert).where(alert.c.check_id == check_id).values(picture=picture))
+            connection.execute(update(alert).where(*seen).values(picture=picture))
 
     def find(self, model: str | None = None, limit: int = 100, *, firing: bool = False) -> list[Alert]:
         """Give alerts, newest first; on demand only those that go on."""

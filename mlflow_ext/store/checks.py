@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from mlflow_ext.domain.drift import CheckState, DriftCheck, DriftReport, Window
+from mlflow_ext.domain.drift import OPEN_CHECKS, CheckState, DriftCheck, DriftReport, Window
 from mlflow_ext.errors import ConflictError, NotFoundError
-from mlflow_ext.store.alerts import note_verdict
+from mlflow_ext.store.alert_raising import note_performance, note_verdict
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.lease import LeaseTable
 from mlflow_ext.store.tables import drift_check
@@ -36,7 +36,7 @@ class Checks:
             window = Window(since or end - timedelta(seconds=window_s), end)
             add_check(connection, f"{MANUAL}{model}", now, model, window, version)
             chosen = select(*_COLUMNS).where(drift_check.c.schedule == f"{MANUAL}{model}", drift_check.c.slot == now)
-            return _check(connection.execute(chosen).mappings().one())
+            return check_of(connection.execute(chosen).mappings().one())
 
     def get(self, check_id: int) -> DriftCheck:
         """Give one check.
@@ -48,7 +48,7 @@ class Checks:
             row = connection.execute(select(*_COLUMNS).where(drift_check.c.id == check_id)).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no drift check {check_id}")
-        return _check(row)
+        return check_of(row)
 
     def history(self, model: str | None = None, limit: int = 100) -> list[DriftCheck]:
         """Give checks, newest window first."""
@@ -56,7 +56,7 @@ class Checks:
         if model is not None:
             chosen = chosen.where(drift_check.c.model == model)
         with translated(), self._engine.connect() as connection:
-            return [_check(row) for row in connection.execute(chosen).mappings()]
+            return [check_of(row) for row in connection.execute(chosen).mappings()]
 
     def before(self, check: DriftCheck, version: int, limit: int) -> list[DriftReport]:
         """Give the answers about the windows before one, of the same schedule and version, newest first."""
@@ -74,7 +74,7 @@ class Checks:
             .limit(limit)
         )
         with translated(), self._engine.connect() as connection:
-            found = [_check(one) for one in connection.execute(chosen).mappings()]
+            found = [check_of(one) for one in connection.execute(chosen).mappings()]
         return [one.report for one in found if one.report is not None]
 
     def newest(self) -> list[DriftCheck]:
@@ -87,26 +87,25 @@ class Checks:
             .order_by(row.model, row.until.desc(), row.id.desc())
         )
         with translated(), self._engine.connect() as connection:
-            return [_check(found) for found in connection.execute(chosen).mappings()]
+            return [check_of(found) for found in connection.execute(chosen).mappings()]
 
     def any_open(self) -> bool:
         """Tell whether there is work that nobody holds."""
         row = drift_check.c
         free = row.lease_until.is_(None) | (row.lease_until <= func.clock_timestamp())
-        states = (CheckState.DUE, CheckState.RUNNING, CheckState.COMPUTED, CheckState.DELIVERING)
-        chosen = select(row.id).where(row.state.in_(states), free).limit(1)
+        chosen = select(row.id).where(row.state.in_(sorted(OPEN_CHECKS)), free).limit(1)
         with translated(), self._engine.connect() as connection:
             return connection.execute(chosen).first() is not None
 
     def claim(self) -> DriftCheck | None:
         """Take the oldest check that nobody is computing."""
         row = self.lease.claim((CheckState.DUE, CheckState.RUNNING), CheckState.RUNNING)
-        return None if row is None else _check(row)
+        return None if row is None else check_of(row)
 
     def claim_delivery(self) -> tuple[DriftCheck, bytes | None] | None:
         """Take the oldest result that MLflow does not have yet, with the snapshot of its report."""
         row = self.lease.claim((CheckState.COMPUTED, CheckState.DELIVERING), CheckState.DELIVERING)
-        return None if row is None else (_check(row), row["snapshot"])
+        return None if row is None else (check_of(row), row["snapshot"])
 
     def computed(
         self, check: DriftCheck, report: DriftReport, snapshot: bytes | None, alert_message: str | None = None
@@ -125,8 +124,9 @@ class Checks:
             "finished_at": func.clock_timestamp(),
         }
         with translated(), self._engine.begin() as connection:
-            self._move(connection, check, CheckState.COMPUTED, values)
+            move(connection, self.lease.owner, check, CheckState.COMPUTED, values)
             note_verdict(connection, check.id, report, alert_message)
+            note_performance(connection, check.id, report)
 
     def delivered(self, check: DriftCheck, run_id: str | None) -> None:
         """Note that MLflow has it; the snapshot is no longer needed.
@@ -135,19 +135,25 @@ class Checks:
             ConflictError: Another worker took the delivery over.
         """
         with translated(), self._engine.begin() as connection:
-            self._move(connection, check, CheckState.DONE, {"run_id": run_id, "snapshot": None, "error": None})
+            move(
+                connection,
+                self.lease.owner,
+                check,
+                CheckState.DONE,
+                {"run_id": run_id, "snapshot": None, "error": None},
+            )
 
     def postpone(self, check: DriftCheck, state: CheckState, error: str, wait_s: float) -> None:
         """Put it back, to be tried again after `wait_s` seconds."""
         later = func.clock_timestamp() + text(f"interval '{wait_s:.3f} seconds'")
         with translated(), self._engine.begin() as connection:
-            self._move(connection, check, state, {"error": error, "lease_until": later})
+            move(connection, self.lease.owner, check, state, {"error": error, "lease_until": later})
 
     def fail(self, check: DriftCheck, error: str) -> None:
         """Give it up, with the reason."""
         with translated(), self._engine.begin() as connection:
             values = {"error": error, "finished_at": func.clock_timestamp(), "snapshot": None}
-            self._move(connection, check, CheckState.FAILED, values)
+            move(connection, self.lease.owner, check, CheckState.FAILED, values)
 
     def is_newest(self, check: DriftCheck) -> bool:
         """Tell whether no later window of the same version has an answer yet."""
@@ -159,12 +165,25 @@ class Checks:
         with translated(), self._engine.connect() as connection:
             return connection.execute(chosen.limit(1)).first() is None
 
-    def _move(self, connection: Connection, check: DriftCheck, state: CheckState, values: Mapping[str, Any]) -> None:
-        row = drift_check.c
-        held = (row.id == check.id) & (row.attempt == check.attempt) & (row.lease_owner == self.lease.owner)
-        change: dict[str, Any] = {"state": state.value, "lease_owner": None, "lease_until": None, **values}
-        if connection.execute(update(drift_check).where(held).values(change)).rowcount != 1:
-            raise ConflictError(f"drift check {check.id} was taken over by another worker")
+
+def move(connection: Connection, owner: str, check: DriftCheck, state: CheckState, values: Mapping[str, Any]) -> None:
+    """Let go of a check in a new state.
+
+    Args:
+        connection: The transaction.
+        owner: Who holds it.
+        check: The check, as it was claimed.
+        state: Its new state.
+        values: What else becomes of its row.
+
+    Raises:
+        ConflictError: Another worker took it over.
+    """
+    row = drift_check.c
+    held = (row.id == check.id) & (row.attempt == check.attempt) & (row.lease_owner == owner)
+    change: dict[str, Any] = {"state": state.value, "lease_owner": None, "lease_until": None, **values}
+    if connection.execute(update(drift_check).where(held).values(change)).rowcount != 1:
+        raise ConflictError(f"drift check {check.id} was taken over by another worker")
 
 
 def add_check(
@@ -183,7 +202,8 @@ def add_check(
     return connection.execute(entered).rowcount == 1
 
 
-def _check(row: RowMapping) -> DriftCheck:
+def check_of(row: RowMapping) -> DriftCheck:
+    """Give a row of the table as a check."""
     report = row["report"]
     return DriftCheck(
         id=row["id"],
@@ -198,4 +218,6 @@ def _check(row: RowMapping) -> DriftCheck:
         run_id=row["run_id"],
         error=row["error"],
         finished_at=row["finished_at"],
+        evaluation=row["evaluation"],
+        evaluated_at=row["evaluated_at"],
     )

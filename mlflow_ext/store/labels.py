@@ -1,6 +1,8 @@
 """Ground truth that came back, as drift and retraining read it. How it arrives: `feedback.py`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, select
@@ -9,6 +11,19 @@ from mlflow_ext.store.engine import translated
 from mlflow_ext.store.tables import feedback
 
 _AT_ONCE = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a row turned out to be.
+
+    Attributes:
+        value: Any JSON value but null.
+        received_at: When it came, or was corrected.
+    """
+
+    value: Any
+    received_at: datetime
 
 
 class Labels:
@@ -31,14 +46,19 @@ class Labels:
         Raises:
             UnavailableError: PostgreSQL does not answer.
         """
+        return {key: one.value for key, one in self.received(model, request_ids).items()}
+
+    def received(self, model: str, request_ids: Sequence[str]) -> dict[tuple[str, int], Label]:
+        """Give the known labels of some requests with the time they came; see `of`."""
         wanted = sorted(set(request_ids))
         row = feedback.c
-        labels: dict[tuple[str, int], Any] = {}
+        labels: dict[tuple[str, int], Label] = {}
         with translated(), self._engine.connect() as connection:
             for begin in range(0, len(wanted), _AT_ONCE):
                 some = wanted[begin : begin + _AT_ONCE]
-                chosen = select(row.request_id, row.row, row.value).where(
+                chosen = select(row.request_id, row.row, row.value, row.received_at).where(
                     row.model == model, row.request_id.in_(some), row.value.is_not(None)
                 )
-                labels.update({(one.request_id, one.row): one.value for one in connection.execute(chosen)})
+                for one in connection.execute(chosen):
+                    labels[one.request_id, one.row] = Label(one.value, one.received_at)
         return labels

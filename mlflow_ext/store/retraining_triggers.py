@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, case, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.retraining import Decision, Hold, HoldKind, RetrainingState, Trigger
 from mlflow_ext.domain.retraining_brakes import Brake, Limits, Past, refusal
 from mlflow_ext.errors import ConflictError, NotFoundError
+from mlflow_ext.store.alert_raising import HALTED, raise_alert, resolve_alert
 from mlflow_ext.store.engine import translated
 from mlflow_ext.store.retraining_tables import retraining_decision as decision
 from mlflow_ext.store.retraining_tables import retraining_hold as hold
@@ -52,6 +53,7 @@ class Judged:
     """A check with an answer that no trigger has seen yet."""
 
     id: int
+    key: str
     model: str
     verdict: str
     performance: dict[str, float]
@@ -105,7 +107,14 @@ class RetrainingTriggers:
             )
             if refused and refused.brake is Brake.FLAPPING:
                 values = {"kind": HoldKind.FLAPPING, "actor": ROBOT, "reason": refused.reason}
-                connection.execute(upsert(hold).values(model=occasion.model, **values).on_conflict_do_nothing())
+                held = upsert(hold).values(model=occasion.model, **values).on_conflict_do_nothing()
+                if connection.execute(held).rowcount:
+                    raise_alert(
+                        connection,
+                        occasion.model,
+                        HALTED,
+                        f"retraining of {occasion.model} is halted: {refused.reason}",
+                    )
             row = connection.execute(entered).mappings().one_or_none()
             return None if row is None else _decision(row)
 
@@ -166,13 +175,18 @@ class RetrainingTriggers:
     # what there is to see --------------------------------------------------------------------------------------------
 
     def unseen_checks(self, trigger: Trigger) -> list[Judged]:
-        """Give answered checks that a trigger has not decided about, oldest first."""
+        """Give answered checks that a trigger has not decided about, oldest first.
+
+        What asks because of a metric is asked again each time that labels had a check measured anew.
+        """
         row = drift_check.c
+        key = _key(trigger)
         seen = select(decision.c.id).where(
-            decision.c.model == row.model, decision.c.trigger == trigger, decision.c.key == check_key(row.id)
+            decision.c.model == row.model, decision.c.trigger == trigger, decision.c.key == key
         )
         chosen = (
-            select(row.id, row.model, row.verdict, row.report["performance"].label("performance"), row.since, row.until)
+            select(row.id, key.label("key"), row.model, row.verdict, row.since, row.until)
+            .add_columns(row.report["performance"].label("performance"))
             .where(row.verdict.is_not(None), ~seen.exists())
             .order_by(row.id)
             .limit(100)
@@ -229,9 +243,13 @@ class RetrainingTriggers:
 _DECISION = [decision.c[name] for name in Decision.__slots__]
 
 
-def check_key(check_id: Any) -> Any:
-    """Name a check as an occasion; of a column, in SQL."""
-    return f"check {check_id}" if isinstance(check_id, int) else func.concat("check ", check_id)
+def _key(trigger: Trigger) -> ColumnElement[str]:
+    """Name a check as an occasion, in SQL."""
+    row = drift_check.c
+    first = func.concat("check ", row.id)
+    if trigger is not Trigger.METRIC:
+        return first
+    return case((row.evaluation > 0, func.concat(first, ", evaluation ", row.evaluation)), else_=first)
 
 
 def _of(table: Any, model: str) -> Any:
@@ -258,6 +276,7 @@ def _hold(connection: Connection, model: str) -> Hold | None:
 
 def _lift(connection: Connection, model: str, actor: str) -> None:
     held = _of(hold, model) & hold.c.lifted_at.is_(None)
+    resolve_alert(connection, model, HALTED)
     connection.execute(update(hold).where(held).values(lifted_at=func.clock_timestamp(), lifted_by=actor))
 
 

@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 
-from mlflow_ext.store import alert_tables, token_table  # noqa: F401  (their tables belong to `metadata`)
+from mlflow_ext.store import alert_tables, evaluation_table, token_table  # noqa: F401  (their tables belong to `metadata`)
 from mlflow_ext.store.audit import open_trail
 from mlflow_ext.store.audit_functions import install_audit
 from mlflow_ext.store.engine import translated

@@ -236,6 +236,7 @@ feedback = Table(
     Column("row", Integer, primary_key=True, server_default="0"),
     _json("value"),
     _at("received_at", now=True),
+    Index(None, "model", "received_at"),
 )
 
 schedule = Table(
@@ -277,6 +278,10 @@ drift_check = Table(
     Column("error", Text),
     _at("created_at", now=True),
     _at("finished_at"),
+    # performance is measured anew as labels come: how often, when last, and when labels were last looked for
+    Column("evaluation", Integer, nullable=False, server_default="0"),
+    _at("evaluated_at"),
+    _at("labels_looked_at"),
     UniqueConstraint("schedule", "slot", name="one_check_per_slot"),
     Index(None, "model", "until"),
 )
@@ -292,7 +297,7 @@ alert = Table(
     Column("kind", Text, nullable=False, server_default="drift"),
     Column("state", Text, nullable=False, server_default="firing"),
     # the newest check that saw it
-    Column("check_id", BigInteger, ForeignKey(drift_check.c.id, ondelete="SET NULL"), unique=True),
+    Column("check_id", BigInteger, ForeignKey(drift_check.c.id, ondelete="SET NULL")),
     Column("severity", Text, nullable=False),
     Column("message", Text, nullable=False),
     _json("details"),
@@ -305,6 +310,7 @@ alert = Table(
     _at("created_at", now=True),
     _at("last_seen_at", now=True),
     _at("resolved_at"),
+    UniqueConstraint("check_id", "kind", name="one_alert_of_a_kind_per_check"),
     Index("one_firing_alert", "workspace", "model", "kind", unique=True, postgresql_where=text("state = 'firing'")),
 )
 

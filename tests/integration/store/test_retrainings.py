@@ -8,7 +8,9 @@ from sqlalchemy import Engine, text
 
 from mlflow_ext.domain.retraining import HoldKind, RetrainingState, Trigger
 from mlflow_ext.errors import ConflictError, NotFoundError
+from mlflow_ext.policy import AlertPolicy
 from mlflow_ext.retraining_policy import RetrainingPolicy
+from mlflow_ext.store.alerts import Alerts
 from mlflow_ext.store.retraining_triggers import Occasion, RetrainingTriggers
 from mlflow_ext.store.retrainings import Retrainings
 
@@ -89,6 +91,33 @@ def test_a_world_that_does_not_settle_is_halted_until_a_person_resumes(engine: E
     assert str(decide(engine, 5)).startswith("opened")
 
 
+def alerts_of(engine: Engine, number: int = 3) -> list[tuple[str, str, int]]:
+    """Give kind, state and how often it was seen of every alert of the model."""
+    return [(one.kind, one.state.value, one.seen) for one in Alerts(engine).find("m", number)]
+
+
+def test_a_halt_is_alerted_once_and_is_over_when_retraining_goes_on(engine: Engine) -> None:
+    """One alert with the reason, told without waiting for a check's run; later refusals do not raise it again."""
+    alerts = Alerts(engine)
+    for number in (1, 2):
+        decide(engine, number)
+        finish(engine, minutes_ago=5)
+    assert alerts_of(engine) == []
+    decide(engine, 3)
+    decide(engine, 4)
+    assert alerts_of(engine) == [("retraining_halted", "firing", 1)]
+    assert "did not settle after 2 retrainings" in alerts.find("m")[0].message
+    policy = AlertPolicy(cooldown_s=0)
+
+    def route() -> int:
+        return alerts.route(lambda _: policy, ["log"], group_by="kind", group_wait_s=0, run_wait_s=3_600)
+
+    assert [route(), route()] == [1, 0]
+    RetrainingTriggers(engine).resume("m", "ann")
+    assert alerts_of(engine) == [("retraining_halted", "resolved", 1)]
+    assert [route(), route()] == [1, 0]
+
+
 def test_a_person_holds_and_resumes(engine: Engine) -> None:
     """Nothing starts meanwhile, not even by hand; holding twice and resuming nothing are said to be mistakes."""
     triggers = RetrainingTriggers(engine)
@@ -113,3 +142,4 @@ def test_a_pause_takes_the_place_of_a_halt(engine: Engine) -> None:
     decide(engine, 3)
     triggers.pause("m", "ann", "looking at it")
     assert triggers.holds()["m"].kind is HoldKind.PERSON
+    assert alerts_of(engine) == [("retraining_halted", "resolved", 1)]
