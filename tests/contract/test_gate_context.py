@@ -10,9 +10,11 @@ import pytest
 from matplotlib import pyplot
 from sklearn.linear_model import LogisticRegression
 
+from mlflow_ext.domain.pins import FileDigest, Manifest
+from mlflow_ext.domain.provenance import Provenance
 from mlflow_ext.domain.signature import Column, Signature
 from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
-from mlflow_ext.gate_context import GateContext, LoggedRequests, Registered
+from mlflow_ext.gate_context import AskedFor, GateContext, LoadCost, LoggedRequests, Registered
 from mlflow_ext.registry.client import connect
 from mlflow_ext.registry.description import with_block
 from mlflow_ext.registry.gate_context import RunContext
@@ -25,6 +27,8 @@ FRAME = pd.DataFrame({"a": np.linspace(-2, 2, 40), "b": np.tile([0.5, -0.5], 20)
 LABELS = np.where(FRAME["a"] + FRAME["b"] > 0, "yes", "no")
 ROWS = FRAME.assign(target=LABELS, note="not a feature")
 SIGNATURE = Signature((Column("a", "double"), Column("b", "double")), (Column("0", "string"),))
+TRAINING = "artifact:data/training.parquet"
+ASKED_FOR = AskedFor(7, "gate-context", 1, source="cli", run_id="e")
 MODEL = LogisticRegression().fit(FRAME, LABELS)
 
 
@@ -63,8 +67,10 @@ def twin() -> Bench:
         return context.pictures[path] if path in context.pictures else context.tables[path].to_csv(index=False).encode()
 
     entry = Registered("gate-context", 1, "mine", "ours", {"owner": "ann"}, {"owner": "bob", "team": "red"}, "r")
+    files = Provenance(Manifest.of([FileDigest("MLmodel", 1, "ab" * 32)]), unsigned="it is not signed")
+    more = {"entry": entry, "others": {TRAINING: ROWS.head(3)}, "files": files, "asked_for": ASKED_FOR}
     return Bench(
-        *(context, kept, MemoryContext(version(2), ROWS, entry=entry)),
+        *(context, kept, MemoryContext(replace(version(2), cost=LoadCost(0.2, 0.1, 2, 1)), ROWS, **more)),
         *(MemoryContext(version(2), ROWS), MemoryContext(version(2), ROWS, None, "gone")),
     )
 
@@ -101,7 +107,10 @@ def real(mlflow_url: str, directory: Path) -> Bench:
     client.set_model_version_tag("gate-context", str(registered.version), "owner", "ann")
     for key, value in {"owner": "bob", "team": "red"}.items():
         client.set_registered_model_tag("gate-context", key, value)
-    of_registry = replace(context(lambda: None), version=registered)
+    of_registry = replace(context(lambda: None), version=registered, asked_for=ASKED_FOR)
+    rows = directory / "training.parquet"
+    ROWS.head(3).to_parquet(rows)
+    client.log_artifact(registered.run_id or "", str(rows), "data")
     return Bench(context(lambda: production), kept, of_registry, context(lambda: None), context(broken))
 
 
@@ -162,6 +171,28 @@ def test_what_the_registry_says(bench: Bench) -> None:
     assert found.run_id
     with pytest.raises(MissingEvidenceError, match="not registered"):
         _ = bench.context.registered
+
+
+def test_a_registered_version_has_other_rows_files_and_a_promotion(bench: Bench) -> None:
+    """Training rows by their source, files with digests and without a signature, and who asked."""
+    context = bench.registered
+    pd.testing.assert_frame_equal(context.read_rows(TRAINING), ROWS.head(3))
+    with pytest.raises(MissingEvidenceError, match="log it in the run that logs the model"):
+        context.read_rows("artifact:data/none.parquet")
+    files = context.provenance({"ann": "/none/ann.pub"})
+    assert "MLmodel" in {file.path for file in files.manifest.files}
+    assert (files.refused, files.publisher, "not signed" in files.unsigned) == ("", None, True)
+    assert context.promotion == ASKED_FOR
+    with pytest.raises(MissingEvidenceError, match="without a promotion"):
+        _ = bench.context.promotion
+
+
+def test_what_loading_costs(bench: Bench) -> None:
+    """Times and memory of the model's own."""
+    cost = bench.registered.candidate.load_cost(ROWS)
+    assert 0 < cost.load_s < 120
+    assert 0 < cost.first_s < 120
+    assert 0 <= cost.resident_bytes <= cost.peak_bytes < 1e9
 
 
 def test_evidence_is_kept_under_names_of_its_own(bench: Bench) -> None:
