@@ -29,10 +29,12 @@ class Publisher:
         signer.sign(directory, directory / SIGNATURE)
 
 
-def publisher(directory: Path, name: str) -> Publisher:
-    """Make one."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def publisher(directory: Path, name: str, *, keep: bool = False) -> Publisher:
+    """Make one; with `keep` the one of that name that is there already."""
     made = Publisher(directory / f"{name}.pem", directory / f"{name}.pub")
+    if keep and made.public.is_file():
+        return made
+    key = ec.generate_private_key(ec.SECP256R1())
     made.private.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )

@@ -1,12 +1,15 @@
 """MLflow's own authentication over our registry store: its users are the trail's actors, and the guard holds."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from sqlalchemy import Engine
 
 from mlflow_ext.domain.guard import GuardMode
@@ -15,6 +18,8 @@ from mlflow_ext.store.audit import SqlAudit
 from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.guard import Guard
 from tests.conftest import answers, clone_database, free_port, wait_until
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*stages.*:FutureWarning")
 
 ADMIN = ("admin", "a-long-password-1")
 ALICE = ("alice", "a-long-password-2")
@@ -66,14 +71,53 @@ def server(database: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         assert made.is_success, made.text
         yield url
     finally:
-        os.killpg(process.pid, 15)
-        process.wait(20)
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
 
 
 def call(url: str, who: tuple[str, str], api: str, route: str, claim: str = "", **body: str) -> httpx.Response:
     """Call MLflow's REST API as a user."""
     headers = {ACTOR_HEADER: claim} if claim else {}
-    return httpx.post(f"{url}/{api}/2.0/mlflow/{route}", json=body, auth=who, headers=headers, timeout=30)
+    return httpx.post(f"{url}/{api}/2.0/mlflow/{route}", json=body, auth=who, headers=headers, timeout=60)
+
+
+MARKS = {
+    "stage": ("model-versions/transition-stage", {"version": "1", "stage": "Production"}),
+    "alias": ("registered-models/alias", {"version": "1", "alias": "production"}),
+    "tag": ("model-versions/set-tag", {"version": "1", "key": "stage", "value": "Production"}),
+}
+
+
+def test_every_route_is_guarded_with_mlflows_user_as_actor(
+    server: str, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stage, alias and tag, as the UI calls them, as programs do, in Python: refused, and the trail names alice."""
+    Guard(database).set_modes(GuardMode.WARN, {"port": GuardMode.ENFORCE})
+    assert call(server, ADMIN, "api", "registered-models/create", name="port").is_success
+    assert call(server, ADMIN, "api", "model-versions/create", name="port", source="s3://bucket/model").is_success
+    for api in ("api", "ajax-api"):
+        for route, body in MARKS.values():
+            refused = call(server, ALICE, api, route, name="port", **body)
+            assert (refused.status_code, refused.json()["error_code"]) == (403, "PERMISSION_DENIED"), refused.text
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", ALICE[0])
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", ALICE[1])
+    client = MlflowClient(server, server)
+    for write in (
+        lambda: client.set_registered_model_alias("port", "production", "1"),
+        lambda: client.set_model_version_tag("port", "1", "stage", "Production"),
+        lambda: client.transition_model_version_stage("port", "1", "Production"),
+    ):
+        with pytest.raises(MlflowException, match="cannot be moved to Production by hand"):
+            write()
+    version = client.get_model_version("port", "1")
+    assert (version.current_stage, version.aliases, version.tags) == ("None", [], {})
+    told = [(e.actor, e.source) for e in SqlAudit(database).entries("port") if e.action == "guard:refused"]
+    assert told == [("alice", "api")] * 3 + [("alice", "ui")] * 3 + [("alice", "python")] * 3
+    # it was the guard that refused: without it alice may
+    Guard(database).set_modes(GuardMode.WARN, {})
+    for route, body in MARKS.values():
+        done = call(server, ALICE, "api", route, name="port", **body)
+        assert done.is_success, done.text
 
 
 def test_users_of_mlflow_are_named_and_guarded(server: str, database: Engine) -> None:
