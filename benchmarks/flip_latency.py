@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -96,7 +96,9 @@ class Clients:
 
 
 @contextlib.contextmanager
-def platform_running(data_dir: Path | None) -> Iterator[dict[str, str]]:
+def platform_running(
+    data_dir: Path | None, rights: Sequence[str] = ("score",), environment: Mapping[str, str] | None = None
+) -> Iterator[dict[str, str]]:
     """Give the addresses of a platform, and a token; without a data directory starts one, which asks for tokens."""
     if data_dir is not None:
         yield {"token": os.environ.get("MLFLOW_EXT_TOKEN", ""), **json.loads((data_dir / "state.json").read_text())}
@@ -107,7 +109,7 @@ def platform_running(data_dir: Path | None) -> Iterator[dict[str, str]]:
             [*COMMAND, "up", "--data-dir", str(own), "--mlflow-port", "0", "--serving-port", "0"],
             cwd=directory,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, "MLFLOW_EXT_AUTH": "token"},
+            env={**os.environ, "MLFLOW_EXT_AUTH": "token", **(environment or {})},
         )
         try:
             while not (own / "state.json").exists():
@@ -115,7 +117,7 @@ def platform_running(data_dir: Path | None) -> Iterator[dict[str, str]]:
                     raise SystemExit("mlflow-ext up ended; run it by hand to see why")
                 time.sleep(0.2)
             made = subprocess.run(
-                [*COMMAND, "token", "create", "--right", "score", "--quiet"],
+                [*COMMAND, "token", "create", *(word for right in rights for word in ("--right", right)), "--quiet"],
                 cwd=directory,
                 env={**os.environ, "MLFLOW_EXT_DATA_DIR": str(own)},
                 stdout=subprocess.PIPE,
