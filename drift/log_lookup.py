@@ -16,11 +16,9 @@ from mlflow_ext.domain.privacy import is_hash
 from mlflow_ext.domain.segments import Segment
 from mlflow_ext.errors import NotFoundError, UnavailableError
 from mlflow_ext.policy import PrivacyPolicy
-from mlflow_ext.store.segment_files import INPUT, META, OUTPUT, ROLE
+from mlflow_ext.store.segment_files import INPUT, META, OUTPUT, ROLE, reading
 from mlflow_ext.store.segment_storage import located
 from mlflow_ext.store.segments import Segments
-
-_TRIES = 3
 
 
 def look_up(
@@ -42,21 +40,16 @@ def look_up(
         NotFoundError: No segment holds it.
         UnavailableError: A segment or the index cannot be read.
     """
-    for _ in range(_TRIES):
-        rows: list[dict[str, Any]] = []
-        try:
-            for segment in index.holding(request_id, model):
-                rows += _rows(segment, request_id, privacy_of(segment.model))
-        except FileNotFoundError:
-            # merged between the look at the index and now: the index already names the new file
-            continue
-        if not rows:
-            raise NotFoundError(
-                f"no request {request_id} is logged; one that just came is there some seconds later, and a log with "
-                "`prediction_log.mode: sampled` or `keep_s` does not hold all"
-            )
-        return sorted(rows, key=lambda row: (row["model"], row["received_at"], row["row"]))
-    raise UnavailableError("segments are gone although the index names them")
+    rows = reading(
+        lambda: index.holding(request_id, model),
+        lambda found: [row for one in found for row in _rows(one, request_id, privacy_of(one.model))],
+    )
+    if not rows:
+        raise NotFoundError(
+            f"no request {request_id} is logged; one that just came is there some seconds later, and a log with "
+            "`prediction_log.mode: sampled` or `keep_s` does not hold all"
+        )
+    return sorted(rows, key=lambda row: (row["model"], row["received_at"], row["row"]))
 
 
 def _rows(segment: Segment, request_id: str, privacy: PrivacyPolicy) -> list[dict[str, Any]]:

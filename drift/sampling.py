@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 from drift.reference import spread
 from drift.rows import merged
 from drift.segment_files import WindowRows
-from drift.window import WindowLog, reading, rows_of
+from drift.window import WindowLog, rows_of
 from mlflow_ext.domain.segments import Segment
 from mlflow_ext.store.labels import Labels
-from mlflow_ext.store.segment_files import INPUT, META, NAME, OUTPUT, ROLE, open_segment, part
+from mlflow_ext.store.segment_files import INPUT, META, NAME, OUTPUT, ROLE, open_segment, part, reading
 
 MOST_GROUPS = 64
 """Row groups that a sample is drawn from; of more than these, evenly spaced ones."""
@@ -36,7 +36,7 @@ def sample_of(log: WindowLog, most: int, share: float | None) -> WindowRows:
     Raises:
         UnavailableError: A segment, or PostgreSQL, cannot be read.
     """
-    return reading(log.segments, lambda segments: _draw(log, segments, most, share), log.model)
+    return reading(log.segments, lambda segments: _draw(log, segments, most, share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def labelled(log: WindowLog, labels: Labels, share: float | None) -> LabelledRow
         frame = part(merged(outputs), OUTPUT) if outputs else pd.DataFrame()
         return LabelledRows(frame, pd.Series(found, dtype=object), np.array(lags_s, dtype=float))
 
-    return reading(log.segments, read, log.model)
+    return reading(log.segments, read)
 
 
 def _draw(log: WindowLog, segments: Sequence[Segment], most: int, share: float | None) -> WindowRows:

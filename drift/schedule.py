@@ -97,8 +97,7 @@ class Scheduler:
             self._beat()
             self._beaten_at = now
         if self._policies.refresh() or now - self._synced_at >= self._policies.settings.reconcile_s:
-            served = [one.model for one in self._pointers.all() if one.version is not None]
-            self._schedules.sync(self._policies.monitors(served))
+            self._schedules.sync(self._policies.monitors(self._served()))
             self._synced_at = now
         for child in self._children:
             child.sweep()
@@ -111,6 +110,9 @@ class Scheduler:
             self._checker.ensure()
         if self._retrainings.any_open():
             self._retrainer.ensure()
+
+    def _served(self) -> list[str]:
+        return [one.model for one in self._pointers.all() if one.version is not None]
 
     def _beat(self) -> None:
         state: dict[str, Any] = {child.name: child.pid for child in self._children}
@@ -142,8 +144,7 @@ class Scheduler:
         labels_at = float("-inf")
 
         def models() -> list[str]:
-            served = [one.model for one in self._pointers.all() if one.version is not None]
-            return sorted({*self._policies.settings.models, *served})
+            return sorted({*self._policies.settings.models, *self._served()})
 
         def look_for_labels() -> None:
             for model in models():

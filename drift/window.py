@@ -19,9 +19,8 @@ from drift.rows import AT
 from mlflow_ext.domain.drift import Window
 from mlflow_ext.domain.sampling import is_kept
 from mlflow_ext.domain.segments import Segment
-from mlflow_ext.errors import UnavailableError
 from mlflow_ext.store.partials import Partials
-from mlflow_ext.store.segment_files import INPUT, NAME, OUTPUT, ROLE, open_segment
+from mlflow_ext.store.segment_files import INPUT, NAME, OUTPUT, ROLE, open_segment, reading
 from mlflow_ext.store.segments import Segments
 
 T = TypeVar("T")
@@ -92,22 +91,7 @@ class WindowLog:
         return total
 
     def _reading(self, read: Callable[[list[Segment]], T]) -> T:
-        return reading(self.segments, read, self.model)
-
-
-def reading(segments: Callable[[], list[Segment]], read: Callable[[list[Segment]], T], model: str) -> T:
-    """Read segments, and look again when one of them was merged into another meanwhile.
-
-    Raises:
-        UnavailableError: That happened too often.
-    """
-    for _ in range(3):
-        try:
-            return read(segments())
-        except FileNotFoundError:
-            # merged between the look at the index and now: the index already names the new file
-            continue
-    raise UnavailableError(f"segments of {model} are gone although the index names them")
+        return reading(self.segments, read)
 
 
 def columns_of(schema: pa.Schema) -> dict[str, Key]:

@@ -4,20 +4,41 @@ Writing segments, and reading them by window, is in `drift/`; which files there 
 `segment_storage.py`.
 """
 
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from mlflow_ext.domain.segments import Segment
 from mlflow_ext.errors import UnavailableError
 from mlflow_ext.store.segment_storage import located
 
 ROLE, NAME = b"mlflow_ext.role", b"mlflow_ext.name"
 META, INPUT, OUTPUT = b"meta", b"input", b"output"
+
+_TRIES = 3
+T = TypeVar("T")
+
+
+def reading(segments: Callable[[], list[Segment]], read: Callable[[list[Segment]], T]) -> T:
+    """Read segments, and look again when one of them was merged into another meanwhile.
+
+    Raises:
+        UnavailableError: That happened too often.
+    """
+    for _ in range(_TRIES):
+        found = segments()
+        try:
+            return read(found)
+        except FileNotFoundError:
+            # merged between the look at the index and now: the index already names the new file
+            continue
+    raise UnavailableError(f"segments of {found[0].model} are gone although the index names them")
 
 
 def read_segment(uri: str) -> pa.Table:
