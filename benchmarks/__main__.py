@@ -5,6 +5,7 @@ import sys
 from benchmarks import (
     drift,
     drift_calibration,
+    drift_estimates,
     drift_flights,
     flip_latency,
     gates_load,
@@ -18,6 +19,7 @@ from benchmarks import (
 BENCHMARKS = {
     "drift": drift.main,
     "drift-calibration": drift_calibration.main,
+    "drift-estimates": drift_estimates.main,
     "drift-flights": drift_flights.main,
     "flips": flip_latency.main,
     "gates-load": gates_load.main,

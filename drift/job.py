@@ -15,6 +15,7 @@ from drift.engine.multivariate import measure
 from drift.engine.rules import Rules
 from drift.engine.statistics import WindowStatistics
 from drift.engine.verdict import decide
+from drift.estimated import estimate
 from drift.performance import realised
 from drift.performance_bounds import judged
 from drift.profiles import KeptReference, Profiles
@@ -98,6 +99,7 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
         verdict, reason = confirmed(verdict, reason, [one.found_drift for one in before], policy.drift)
     title = f"{check.model} version {version}, {check.window}"
     own, snapshot = _for_eyes(reference, sample, policy, title)
+    expected = estimate(reference.sample, sample.outputs, policy.evaluation.target, policy.evaluation.model_type)
     report = DriftReport(
         model=check.model,
         version=version,
@@ -110,6 +112,8 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
         columns=(*compared.columns, *withheld),
         drift_share=drifted,
         found_drift=found,
+        estimated=expected.metrics,
+        estimate_note=expected.note,
         evidently=own,
     )
     return measured(report, log, sources.labels, policy, share if several else None), snapshot

@@ -1,6 +1,6 @@
 """Realised performance: what was predicted against the feedback that came back.
 
-Estimates without labels are not made here.
+Estimates without labels are `estimated.py`'s.
 """
 
 from typing import Any, Literal
@@ -63,7 +63,7 @@ def _regression(truth: "pd.Series[Any]", answers: pd.DataFrame) -> dict[str, flo
 def _classification(truth: "pd.Series[Any]", answers: pd.DataFrame) -> dict[str, float]:
     from sklearn import metrics
 
-    actual = truth.map(_class)
+    actual = truth.map(same_class)
     scores, given = _scores(answers)
     measured: dict[str, float] = {}
     if given is not None:
@@ -77,6 +77,12 @@ def _classification(truth: "pd.Series[Any]", answers: pd.DataFrame) -> dict[str,
         if scores is not None and scores.min() >= 0 and scores.max() <= 1:
             measured["brier_score"] = float(np.mean((scores - positive) ** 2))
     return measured
+
+
+def probabilities(answers: pd.DataFrame) -> "np.ndarray[Any, Any] | None":
+    """Give the probability of class 1 of each row; `None` where the answers are no probabilities of two classes."""
+    scores, _ = _scores(answers[[name for name in answers if str(name).startswith("prediction")]])
+    return None if scores is None or not len(scores) or scores.min() < 0 or scores.max() > 1 else scores
 
 
 def _scores(answers: pd.DataFrame) -> tuple["np.ndarray[Any, Any] | None", "pd.Series[Any] | None"]:
@@ -94,11 +100,11 @@ def _scores(answers: pd.DataFrame) -> tuple["np.ndarray[Any, Any] | None", "pd.S
             return None, None
         return score, pd.Series(np.where(score >= CUT, "1", "0"))
     if "prediction" in names:
-        return None, answers["prediction"].map(_class)
+        return None, answers["prediction"].map(same_class)
     return None, None
 
 
-def _class(value: Any) -> str:
+def same_class(value: Any) -> str:
     """Name a class: 1, 1.0, True and the text of it are one."""
     if isinstance(value, bool | np.bool_):
         return str(int(value))

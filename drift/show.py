@@ -56,6 +56,15 @@ def show_check(check: DriftCheck, mlflow_url: str, console: Console | None = Non
         drift = "drift" if report.evidently["drift"] else "no drift"
         share = report.evidently["share"]
         console.print(f"Evidently's own verdict, on a sample: {drift} ({share:.0%} of the columns)", highlight=False)
+    if report.estimate_note:
+        console.print(f"estimated without labels: not possible, {report.estimate_note}", highlight=False)
+    if report.estimated:
+        told = report.estimated
+        names = [name for name in told if not name.endswith(("_low", "_high"))]
+        said = ", ".join(
+            f"{name} {told[name]:.3f} ({told[name + '_low']:.3f} to {told[name + '_high']:.3f})" for name in names
+        )
+        console.print(f"estimated without labels: {said}", highlight=False)
     if report.performance:
         said = ", ".join(f"{name} {value:.4g}" for name, value in report.performance.items())
         again = f" (measured anew {report.evaluation} times as labels came)" if report.evaluation else ""

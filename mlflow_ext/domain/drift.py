@@ -103,6 +103,8 @@ class DriftReport:
         performance_verdict: Whether a realised metric is beyond the policy's bound: `drift`, `ok`, or `inconclusive`
             while labels are too few; `None` where the policy gives no bound.
         performance_reason: Why, in one sentence.
+        estimated: Performance expected without labels, by name, each with its interval `<name>_low`, `<name>_high`.
+        estimate_note: Why there is none.
         run_id: MLflow run that holds metrics and report.
     """
 
@@ -123,6 +125,14 @@ class DriftReport:
     evaluation: int = 0
     performance_verdict: DriftVerdict | None = None
     performance_reason: str = ""
+    estimated: dict[str, float] = field(default_factory=dict)
+    estimate_note: str = ""
+
+    @property
+    def estimate_errors(self) -> dict[str, float]:
+        """How far realised metrics are from what was expected of them, by name; empty before labels come."""
+        both = self.estimated.keys() & self.performance.keys()
+        return {name: self.performance[name] - self.estimated[name] for name in sorted(both)}
 
     def as_dict(self) -> dict[str, Any]:
         """Give a JSON-ready form, times as ISO 8601."""

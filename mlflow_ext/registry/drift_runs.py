@@ -194,6 +194,8 @@ def metrics_of(report: DriftReport) -> dict[str, float]:
             found |= {f"{place}/{slug}/{method}": value for method, value in column.measures.items()}
     found |= {f"evidently/{name}": value for name, value in report.evidently.items()}
     found |= {f"{_PERFORMANCE}{name}": value for name, value in report.performance.items()}
+    found |= {f"estimated/{name}": value for name, value in report.estimated.items()}
+    found |= {f"{_PERFORMANCE}{name}_minus_estimate": value for name, value in report.estimate_errors.items()}
     if report.performance_verdict is not None:
         found[f"{_PERFORMANCE}bad"] = float(report.performance_verdict is DriftVerdict.DRIFT)
     return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
@@ -234,6 +236,8 @@ def _tags(check: DriftCheck, report: DriftReport, more: Mapping[str, str]) -> li
     lines.append(f"Window: {report.window}, {report.window_rows} rows against {report.reference_rows}")
     if report.received_rows is not None and report.received_rows > report.window_rows:
         lines[-1] += f"; the log is sampled, some {report.received_rows} rows were received"
+    if report.estimate_note:
+        lines[-1] += f"  \nPerformance without labels: not possible, {report.estimate_note}"
     if report.performance_verdict is not None:
         lines += ["", f"Performance: **{report.performance_verdict.value}**, {report.performance_reason}", ""]
     if report.evidently:
