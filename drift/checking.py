@@ -17,7 +17,6 @@ from mlflow_ext.store.segments import Segments
 
 _log = logging.getLogger(__name__)
 
-LONGEST_WAIT_S = 60.0
 MOST_CRASHES = 5
 """A check whose worker died this often is given up: it would take every worker with it."""
 
@@ -43,7 +42,7 @@ def check_next(checks: Checks, sources: Sources, catch_up: Callable[[], bool]) -
         except ConflictError as exc:
             _log.warning("drift.lost check=%d reason=%s", check.id, exc)
         except UnavailableError as exc:
-            wait_s = min(2.0 ** min(check.attempt, 10), LONGEST_WAIT_S)
+            wait_s = check.retry_after_s
             _log.warning("drift.waits check=%d wait_s=%.0f reason=%s", check.id, wait_s, exc)
             checks.postpone(check, CheckState.DUE, str(exc), wait_s)
         except MlflowExtError as exc:

@@ -16,8 +16,6 @@ from mlflow_ext.store.checks import Checks
 
 _log = logging.getLogger(__name__)
 
-LONGEST_WAIT_S = 60.0
-
 
 def deliver_next(
     checks: Checks, runs: DriftRuns, alerts: Alerts, *, policy_of: Callable[[str], ModelPolicy], segments: str
@@ -61,7 +59,7 @@ def deliver_next(
             if checks.is_newest(check):
                 runs.mark_version(check.report, run_id)
         except UnavailableError as exc:
-            wait_s = min(2.0 ** min(check.attempt, 10), LONGEST_WAIT_S)
+            wait_s = check.retry_after_s
             _log.warning("drift.delivery_waits check=%d wait_s=%.0f reason=%s", check.id, wait_s, exc)
             checks.postpone(check, CheckState.COMPUTED, str(exc), wait_s)
             return True

@@ -18,8 +18,6 @@ from mlflow_ext.store.relabelling import Relabelling
 
 _log = logging.getLogger(__name__)
 
-LONGEST_WAIT_S = 60.0
-
 
 def measure_next(relabelling: Relabelling, checks: Checks, sources: Sources) -> bool:
     """Claim one check that labels came for, measure it and store what is new; False when there is none.
@@ -46,7 +44,7 @@ def measure_next(relabelling: Relabelling, checks: Checks, sources: Sources) -> 
             _log.warning("drift.lost check=%d reason=%s", check.id, exc)
             return True
         except UnavailableError as exc:
-            wait_s = min(2.0 ** min(check.attempt, 10), LONGEST_WAIT_S)
+            wait_s = check.retry_after_s
             _log.warning("drift.labels_wait check=%d wait_s=%.0f reason=%s", check.id, wait_s, exc)
             reason = str(exc)
             _patiently(lambda: checks.postpone(check, CheckState.LABELLED, reason, wait_s), check)

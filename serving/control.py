@@ -14,9 +14,8 @@ from typing import Any, Literal
 from mlflow_ext.bootstrap import Lifecycle
 from mlflow_ext.domain.actors import Actor, Source, acting_as
 from mlflow_ext.domain.promotion import Promotion
-from mlflow_ext.domain.stages import Stage
 from mlflow_ext.errors import ConflictError, GateRefusedError, InvalidInputError, MlflowExtError, NotFoundError
-from mlflow_ext.lifecycle.request_promotion import override_promotion, request_promotion
+from mlflow_ext.lifecycle.request_promotion import override_promotion, production_version, request_promotion
 from mlflow_ext.store.answered_requests import AnsweredRequests, Document
 from serving.authority import Caller
 from serving.codecs.answer import Answer
@@ -93,14 +92,14 @@ class Control:
         """Bring a model back to its last good version: `comment`, `from_version`."""
 
         def plan() -> Document:
-            current = self._production(model)
+            current = production_version(model, self._parts.view)
             wanted = asked.body["from_version"]
             if wanted is not None and wanted != current:
                 raise ConflictError(f"{_version(current)} of {model} is in Production, not version {wanted}")
             return {"from_version": current}
 
         def act(planned: Document) -> Document:
-            now = self._production(model)
+            now = production_version(model, self._parts.view)
             if now is not None and now != planned["from_version"]:
                 # an earlier try of this request got so far, and could not say so
                 return {"model": model, **planned, "to_version": now}
@@ -173,10 +172,6 @@ class Control:
         if found["status"] == 202:
             headers["Location"] = f"/promotions/{found['body']['id']}"
         return Answer(found["status"], json.dumps(found["body"], sort_keys=True).encode(), headers=headers)
-
-    def _production(self, model: str) -> int | None:
-        versions = self._parts.view.versions(model)
-        return next((one.version for one in versions if one.stage is Stage.PRODUCTION), None)
 
     def _told(self, promotion: Promotion) -> Document:
         return document(promotion)

@@ -126,29 +126,44 @@ def mlflow_url(mlflow_database_url: str, tmp_path_factory: pytest.TempPathFactor
 
 
 @contextlib.contextmanager
-def mlflow_server(database_url: str, directory: Path) -> Iterator[str]:
-    """Run a real MLflow server with our plugin; gives its address."""
+def mlflow_server(
+    database_url: str, directory: Path, *arguments: str, app: str = "mlflow-ext", prefix: str = "", **environment: str
+) -> Iterator[str]:
+    """Run a real MLflow server, with our plugin unless another app is named; its output goes to `server.log`.
+
+    Args:
+        database_url: Where it keeps everything but artifacts.
+        directory: Where it runs.
+        arguments: Further ones of `mlflow server`.
+        app: MLflow's app.
+        prefix: Of its paths, where the arguments set one.
+        environment: Further variables.
+
+    Yields:
+        Its address.
+    """
     port = free_port()
     with (directory / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "mlflow", "server", "--app-name", "mlflow-ext", "--host", "127.0.0.1"),
+                *(sys.executable, "-m", "mlflow", "server", "--app-name", app, "--host", "127.0.0.1"),
                 *("--port", str(port), "--workers", "1", "--backend-store-uri", database_url),
                 *("--artifacts-destination", str(directory / "artifacts"), "--serve-artifacts"),
+                *arguments,
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=directory,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment},
         )
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}{prefix}"
     try:
         wait_until(lambda: answers(f"{url}/health"), 150, lambda: (directory / "server.log").read_text())
         yield url
     finally:
         os.killpg(process.pid, 15)
-        process.wait(20)
+        process.wait(60)
 
 
 def forget_mlflow() -> None:

@@ -42,8 +42,8 @@ def _watch(model: str | None) -> None:
 
     from mlflow_ext.bootstrap import lifecycle, services
     from mlflow_ext.commands.watching import seen, tree
-    from mlflow_ext.domain.stages import Stage
     from mlflow_ext.errors import NotFoundError, UnavailableError
+    from mlflow_ext.lifecycle.request_promotion import production_version
     from mlflow_ext.notebook import worker_alive
 
     with services(name="mlflow-ext promotions") as parts, suppress(KeyboardInterrupt):
@@ -54,10 +54,7 @@ def _watch(model: str | None) -> None:
             if model is not None and model not in names:
                 raise NotFoundError(f"there is no model '{model}' with versions")
             shown = [model] if model is not None else names
-            production = {
-                name: next((one.version for one in found.view.versions(name) if one.stage is Stage.PRODUCTION), None)
-                for name in shown
-            }
+            production = {name: production_version(name, found.view) for name in shown}
             now = datetime.now(UTC)
             return tree(seen(found, shown), production, worker_alive=worker_alive(parts), now=now)
 

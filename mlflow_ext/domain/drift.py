@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+_LONGEST_WAIT_S = 60.0
+
 
 class DriftVerdict(StrEnum):
     """The three answers of a check. Too few rows is `inconclusive`, never `ok`."""
@@ -197,6 +199,11 @@ class DriftCheck:
     def key(self) -> str:
         """Name of the slot, as the MLflow run's tag carries it: the same after every retry."""
         return f"{self.schedule}@{self.slot.isoformat()}"
+
+    @property
+    def retry_after_s(self) -> float:
+        """Seconds to wait before what could not be done is tried again: longer each time, a minute at most."""
+        return min(2.0 ** min(self.attempt, 10), _LONGEST_WAIT_S)
 
 
 @dataclass(frozen=True, slots=True)

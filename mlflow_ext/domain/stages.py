@@ -1,5 +1,6 @@
 """Stages of a model version and the marks that say so. What moves a version lives in `lifecycle/`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -70,3 +71,8 @@ class ModelVersion:
             return Stage.parse(self.tags.get(STAGE_TAG))
         stages = {STAGE_OF_ALIAS[alias] for alias in self.aliases if alias in STAGE_OF_ALIAS}
         return Stage.PRODUCTION if Stage.PRODUCTION in stages else next(iter(stages), None)
+
+
+def in_production(versions: Iterable[ModelVersion]) -> ModelVersion | None:
+    """Give the version in stage Production among those of one model."""
+    return next((one for one in versions if one.stage is Stage.PRODUCTION), None)

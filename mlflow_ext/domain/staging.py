@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mlflow_ext.domain.events import RegistryEvent, RegistryEventKind
 from mlflow_ext.domain.promotion import Promotion, PromotionState
-from mlflow_ext.domain.stages import STAGE_OF_ALIAS, STAGE_TAG, Mark, ModelVersion, Stage
+from mlflow_ext.domain.stages import STAGE_OF_ALIAS, STAGE_TAG, Mark, ModelVersion, Stage, in_production
 
 REGISTRY = "registry"
 """Source of promotions that a mark opened."""
@@ -81,8 +81,8 @@ def outranked(promotion: Promotion, versions: Sequence[ModelVersion], events: Se
     """
     holding = {one.version for one in versions if any(one.stage_by(mark) is Stage.PRODUCTION for mark in Mark)}
     came = (number for number in map(_came_to_production, events) if number is not None)
-    staged = (one.version for one in versions if one.stage is Stage.PRODUCTION)
-    latest = next(came, None) or next(staged, None)
+    staged = in_production(versions)
+    latest = next(came, None) or (staged.version if staged else None)
     if latest in (None, promotion.version, promotion.champion_version) or latest not in holding:
         return None
     return latest

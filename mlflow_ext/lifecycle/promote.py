@@ -13,7 +13,7 @@ from datetime import datetime
 from mlflow_ext.domain.gates import GateReport, Verdict
 from mlflow_ext.domain.pins import Manifest
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState, conclusion
-from mlflow_ext.domain.stages import ModelVersion, Stage
+from mlflow_ext.domain.stages import ModelVersion, Stage, in_production
 from mlflow_ext.domain.staging import APPROVED_TAG, OVERRIDE_TAG, ROLLED_BACK_TAG, outranked, outranked_words, overtaken
 from mlflow_ext.errors import (
     ConflictError,
@@ -235,8 +235,7 @@ class Promoter:
             _log.warning("results_not_written promotion=%s reason=%r", promotion.id, str(exc))
 
     def _champion(self, promotion: Promotion) -> ModelVersion | None:
-        versions = self.view.versions(promotion.model)
-        champion = next((one for one in versions if one.stage is Stage.PRODUCTION), None)
+        champion = in_production(self.view.versions(promotion.model))
         return None if champion is None or champion.version == promotion.version else champion
 
     def _supersede(self, promotion: Promotion, reason: str, version: ModelVersion | None = None) -> Promotion:

@@ -1,7 +1,7 @@
 """Ask for a promotion by command or from Python. Those that marks ask for are opened in `open_promotions.py`."""
 
 from mlflow_ext.domain.promotion import Promotion
-from mlflow_ext.domain.stages import Stage
+from mlflow_ext.domain.stages import Stage, in_production
 from mlflow_ext.errors import ConflictError, InvalidInputError, NotFoundError, PromotionInProgressError
 from mlflow_ext.ports import Promotions, RegistryView
 
@@ -94,7 +94,8 @@ def override_promotion(
 
 def production_version(model: str, view: RegistryView) -> int | None:
     """Give the number of the version in Production."""
-    return next((one.version for one in view.versions(model) if one.stage is Stage.PRODUCTION), None)
+    found = in_production(view.versions(model))
+    return found.version if found else None
 
 
 def _check(model: str, version: int, view: RegistryView, *, dry_run: bool) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState
 from mlflow_ext.domain.serving import ServingPointer
-from mlflow_ext.domain.stages import ModelVersion, Stage
+from mlflow_ext.domain.stages import ModelVersion, Stage, in_production
 from mlflow_ext.domain.staging import ROLLED_BACK_TAG
 from mlflow_ext.errors import ConflictError, NotFoundError
 from mlflow_ext.ports import Pointers, Promotions, Registry, RegistryView
@@ -62,7 +62,7 @@ def roll_back(
     versions = {one.version: one for one in view.versions(model)}
     if not versions:
         raise NotFoundError(f"there is no model '{model}' with versions")
-    current = next((one for one in versions.values() if one.stage is Stage.PRODUCTION), None)
+    current = in_production(versions.values())
     history = promotions.find(model, limit=1_000)
     target = next(_good_versions(versions, current, history, pointers.get(model)), None)
     if target is None:

@@ -1,10 +1,7 @@
 """The lifecycle page: complete, escaped, behind MLflow's guards, and whole when tables are missing."""
 
 import asyncio
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from mlflow_ext.dashboard.routes import routes
 from mlflow_ext.domain.gates import Verdict
 from mlflow_ext.errors import InvalidSettingsError
 from mlflow_ext.store.engine import make_engine
-from tests.conftest import answers, free_port, wait_until
+from tests.conftest import mlflow_server
 from tests.integration.dashboard.story import add_model, add_promotion, gate, tell
 
 
@@ -136,27 +133,8 @@ def test_mlflows_server_shows_it_behind_its_own_guards(mlflow_url: str) -> None:
 @pytest.fixture
 def bare_server(empty_database_url: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """MLflow's server with a static prefix, on a database where `db upgrade` never ran."""
-    port = free_port()
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--app-name", "mlflow-ext", "--host", "127.0.0.1"),
-                *("--port", str(port), "--workers", "1", "--backend-store-uri", empty_database_url),
-                *("--static-prefix", "/ml"),
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=tmp_path,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        )
-    url = f"http://127.0.0.1:{port}/ml"
-    try:
-        wait_until(lambda: answers(f"{url}/health"), 120, lambda: (tmp_path / "server.log").read_text())
+    with mlflow_server(empty_database_url, tmp_path, "--static-prefix", "/ml", prefix="/ml") as url:
         yield url, tmp_path / "server.log"
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(20)
 
 
 def test_a_server_without_our_tables_starts_says_so_and_works(bare_server: tuple[str, Path]) -> None:

@@ -1,9 +1,5 @@
 """MLflow's own authentication over our registry store: its users are the trail's actors, and the guard holds."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
@@ -15,23 +11,13 @@ from sqlalchemy import Engine
 from mlflow_ext.domain.guard import GuardMode
 from mlflow_ext.registry.agreement import ACTOR_HEADER
 from mlflow_ext.store.audit import SqlAudit
-from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.guard import Guard
-from tests.conftest import answers, clone_database, free_port, wait_until
+from tests.conftest import mlflow_server
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*stages.*:FutureWarning")
 
 ADMIN = ("admin", "a-long-password-1")
 ALICE = ("alice", "a-long-password-2")
-
-
-@pytest.fixture(scope="module")
-def database(postgres: str, template_database: str) -> Iterator[Engine]:
-    """The server's database."""
-    for url in clone_database(postgres, template_database):
-        engine = make_engine(url)
-        yield engine
-        engine.dispose()
 
 
 @pytest.fixture(scope="module")
@@ -45,34 +31,15 @@ def server(database: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
         encoding="utf-8",
     )
-    port = free_port()
-    with (directory / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1"),
-                *("--port", str(port), "--workers", "1"),
-                *("--backend-store-uri", database.url.render_as_string(hide_password=False)),
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=directory,
-            env={
-                **os.environ,
-                "MLFLOW_AUTH_CONFIG_PATH": str(directory / "auth.ini"),
-                "MLFLOW_FLASK_SERVER_SECRET_KEY": "only for this test",
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            },
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: answers(f"{url}/health"), 150, lambda: (directory / "server.log").read_text())
+    settings = {
+        "MLFLOW_AUTH_CONFIG_PATH": str(directory / "auth.ini"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "only for this test",
+    }
+    uri = database.url.render_as_string(hide_password=False)
+    with mlflow_server(uri, directory, app="basic-auth", **settings) as url:
         made = call(url, ADMIN, "api", "users/create", username=ALICE[0], password=ALICE[1])
         assert made.is_success, made.text
         yield url
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
 
 
 def call(url: str, who: tuple[str, str], api: str, route: str, claim: str = "", **body: str) -> httpx.Response:

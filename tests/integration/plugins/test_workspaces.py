@@ -1,9 +1,5 @@
 """A real MLflow server with workspaces on: the guard holds in the workspace that is promoted in, and in no other."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
@@ -14,10 +10,9 @@ from sqlalchemy import Engine
 
 from mlflow_ext.domain.guard import GuardMode
 from mlflow_ext.store.audit import SqlAudit
-from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.guard import Guard
 from mlflow_ext.store.promotions import SqlPromotions
-from tests.conftest import answers, clone_database, free_port, wait_until
+from tests.conftest import mlflow_server
 
 MODEL = "rosé"
 pytestmark = pytest.mark.filterwarnings("ignore:.*stages.*:FutureWarning")
@@ -29,44 +24,15 @@ MARKS = {
 
 
 @pytest.fixture(scope="module")
-def database(postgres: str, template_database: str) -> Iterator[Engine]:
-    """The server's database."""
-    for url in clone_database(postgres, template_database):
-        engine = make_engine(url)
-        yield engine
-        engine.dispose()
-
-
-@pytest.fixture(scope="module")
 def server(database: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`mlflow server --enable-workspaces` with our registry store; a model of one name in two workspaces."""
-    directory = tmp_path_factory.mktemp("workspaces")
-    port = free_port()
-    with (directory / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--app-name", "mlflow-ext", "--host", "127.0.0.1"),
-                *("--port", str(port), "--workers", "1", "--enable-workspaces"),
-                *("--backend-store-uri", database.url.render_as_string(hide_password=False)),
-                *("--artifacts-destination", str(directory / "artifacts"), "--serve-artifacts"),
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=directory,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: answers(f"{url}/health"), 150, lambda: (directory / "server.log").read_text())
+    uri = database.url.render_as_string(hide_password=False)
+    with mlflow_server(uri, tmp_path_factory.mktemp("workspaces"), "--enable-workspaces") as url:
         MlflowClient(url, url).create_workspace("red")
         for workspace in ("default", "red"):
             assert call(url, workspace, "api", "registered-models/create").is_success
             assert call(url, workspace, "api", "model-versions/create", source="s3://bucket/model").is_success
         yield url
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
 
 
 def call(url: str, workspace: str, api: str, route: str, **body: str) -> httpx.Response:
