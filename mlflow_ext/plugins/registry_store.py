@@ -187,9 +187,9 @@ def _lock(session: Any, model: str) -> None:
     session.connection(execution_options={"isolation_level": "READ COMMITTED"})
     try:
         session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'"))
-        session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:model, 0))"), {"model": model})
-        # a holder that is stopped (SIGSTOP) keeps the lock until PostgreSQL ends its session
+        # who is stopped (SIGSTOP), also while it waits, keeps the lock until PostgreSQL ends its session
         session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))
+        session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:model, 0))"), {"model": model})
     except OperationalError as exc:
         raise MlflowException(
             f"another stage transition of this model has been going on for {_LOCK_TIMEOUT_S} s; try again",

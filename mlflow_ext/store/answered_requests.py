@@ -17,6 +17,8 @@ Document = dict[str, Any]
 """Ready for JSON."""
 
 _KEPT = text("interval '7 days'")
+_PATIENCE = text("SET LOCAL idle_in_transaction_session_timeout = '60s'")
+"""MLflow may be slow to answer while a request is acted on."""
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:caller || chr(10) || :key, 0))")
 
 
@@ -47,6 +49,7 @@ class AnsweredRequests:
             UnavailableError: PostgreSQL does not answer, or the same request takes too long elsewhere.
         """
         with translated(), self._engine.begin() as connection:
+            connection.execute(_PATIENCE)
             connection.execute(_LOCK, {"caller": caller, "key": key})
             mine = (table.c.caller == caller) & (table.c.key == key)
             known = connection.execute(select(table).where(mine)).mappings().one_or_none()

@@ -15,7 +15,7 @@ def make_engine(
 ) -> Engine:
     """Make an engine whose sessions cannot hold a lock for ever.
 
-    A stopped process (SIGSTOP) inside a transaction would keep its locks; PostgreSQL ends such a session after 60 s.
+    A stopped process (SIGSTOP) inside a transaction would keep its locks; PostgreSQL ends such a session after 15 s.
 
     Args:
         database_url: PostgreSQL.
@@ -24,7 +24,7 @@ def make_engine(
         answer_within_s: Give up sooner: on a server that does not take a connection, on a statement, and on a network
             that swallows what is sent, which would otherwise be waited for some fifteen minutes.
     """
-    options = "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=30000 -c timezone=UTC"
+    options = "-c idle_in_transaction_session_timeout=15000 -c lock_timeout=30000 -c timezone=UTC"
     impatient: dict[str, object] = {}
     if answer_within_s is not None:
         within_ms = round(answer_within_s * 1000)

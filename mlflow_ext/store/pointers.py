@@ -83,6 +83,8 @@ class SqlPointers:
         name = f"mlflow_ext/agreement/{self._workspace}/{model}"
         with translated(), self._engine.connect() as connection:
             connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            # before the lock is ours: who is stopped while it waits gets it all the same
+            connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_STOPPED_S}s'"))
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
             with _kept_awake(connection):
                 yield
@@ -117,8 +119,7 @@ class SqlPointers:
 
 @contextmanager
 def _kept_awake(connection: Connection) -> Iterator[None]:
-    """Let PostgreSQL end the transaction soon after this process stops, however long MLflow takes to answer it."""
-    connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_STOPPED_S}s'"))
+    """Let PostgreSQL end the transaction only if this process stops, however long MLflow takes to answer it."""
     over = threading.Event()
 
     def wake() -> None:

@@ -1,6 +1,7 @@
 """The registry store: MLflow's behaviour, with one Production always."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -241,6 +242,29 @@ def test_a_transition_that_waits_too_long_is_told_so(
     assert refused.value.get_http_status_code() == 503
     store.transition_model_version_stage("wine", "1", "Production", False)
     assert in_production(engine) == [1]
+
+
+def test_who_is_stopped_while_it_waits_does_not_keep_the_lock(database_url: str, engine: Engine) -> None:
+    """SIGSTOP before the lock is given to it: others wait for some seconds, and then go on."""
+    store = registry_store(database_url)
+    prepare(store)
+    script = (
+        "import sys; from mlflow_ext.plugins.registry_store import registry_store\n"
+        "registry_store(sys.argv[1]).transition_model_version_stage('wine', '1', 'Production', False)"
+    )
+    lock = text("SELECT pg_advisory_xact_lock(hashtextextended('mlflow_ext/default/wine', 0))")
+    waits = text("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+    with engine.connect() as holding, engine.connect().execution_options(isolation_level="AUTOCOMMIT") as looking:
+        holding.execute(lock)
+        waiting = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script, database_url])
+        wait_until(lambda: looking.execute(waits).first() is not None, 60)
+        os.kill(waiting.pid, signal.SIGSTOP)
+    try:
+        store.transition_model_version_stage("wine", "2", "Production", False)
+        assert in_production(engine) == [2]
+    finally:
+        waiting.kill()
+        waiting.wait()
 
 
 def prepare(store: Any) -> None:
