@@ -13,6 +13,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from mlflow_ext.giving_way import give_way
+
 _log = logging.getLogger(__name__)
 
 GRACE_S = 3.0
@@ -21,8 +23,9 @@ GRACE_S = 3.0
 class Child:
     """One process of a kind: started when there is work, started again when it died."""
 
-    def __init__(self, name: str, arguments: Sequence[str]) -> None:
-        """Take a name for the log and the arguments of `python -m drift.worker`."""
+    def __init__(self, name: str, arguments: Sequence[str], niceness: int = 0) -> None:
+        """Take a name for the log, the arguments of `python -m drift.worker`, and how much it gives way to others."""
+        self._niceness = niceness
         self.name = name
         # the working directory stays off the import path: it may hold a `drift` of somebody else
         self._command = [sys.executable, "-P", "-m", "drift.worker", *arguments]
@@ -39,6 +42,7 @@ class Child:
             return
         self.sweep()
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)
+        give_way(self._process.pid, self._niceness)
         _log.info("child.started name=%s pid=%d", self.name, self._process.pid)
 
     def sweep(self) -> None:

@@ -52,8 +52,9 @@ class Scheduler:
         self._pointers = SqlPointers(parts.engine)
         self._replicas = Replicas(parts.engine)
         self._compactor = Child("compactor", ["compactor"])
-        self._checker = Child("checks", ["checks", self.id])
-        self._retrainer = Child("retraining", ["retraining", self.id])
+        niceness = parts.settings.background_niceness
+        self._checker = Child("checks", ["checks", self.id], niceness)
+        self._retrainer = Child("retraining", ["retraining", self.id], niceness)
         self._synced_at = self._beaten_at = float("-inf")
 
     def run(self, stop: threading.Event) -> None:

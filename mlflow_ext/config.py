@@ -130,6 +130,7 @@ class Settings(BaseModel):
         segments_url: Where prediction segments are kept (any fsspec URL); unset means a directory under `data_dir`.
         reconcile_s: Seconds between two looks at MLflow when no notification comes.
         lease_s: Seconds after which a dead worker's work is taken over.
+        background_niceness: How much computing gates, drift and retraining gives way to all else: 0 (not) to 19.
         traces_url: OpenTelemetry collector (OTLP over HTTP) that gets a span for each traced scoring request.
         traces_share: Share of the requests without a `traceparent` that are traced.
         mlflow_link_url: Address of MLflow in links for people; unset means `mlflow_url`.
@@ -183,6 +184,7 @@ class Settings(BaseModel):
     segments_url: str | None = None
     reconcile_s: float = Field(default=30.0, gt=0, le=3600)
     lease_s: float = Field(default=30.0, ge=1, le=3600)
+    background_niceness: int = Field(default=10, ge=0, le=19)
     mlflow_link_url: HttpUrl | None = None
     alert_webhook: HttpUrl | None = None
     traces_url: HttpUrl | None = None

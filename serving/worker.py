@@ -177,7 +177,10 @@ def run(settings: Settings) -> None:
             events=parts.events,
             registry=parts.registry,
             promotions=parts.promotions,
-            evaluator=ProcessEvaluator(settings.mlflow_url, settings.models_dir, pins, SegmentRequests(found.engine)),
+            evaluator=ProcessEvaluator(
+                *(settings.mlflow_url, settings.models_dir, pins, SegmentRequests(found.engine)),
+                settings.background_niceness,
+            ),
             results=MlflowResults(client),
             policy=settings.policy,
             flipped=parts.settle,

@@ -26,6 +26,8 @@ from mlflow_ext.store import schema
 from mlflow_ext.store.engine import make_engine
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
+# many tests share few cores: what gives way to all of them would never end
+os.environ.setdefault("MLFLOW_EXT_BACKGROUND_NICENESS", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 # a server that a test has taken away should fail fast, as in our own processes

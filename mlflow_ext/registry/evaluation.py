@@ -6,7 +6,6 @@ a gate of one's own, is somebody else's code, which may hang, crash or eat memor
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,11 @@ from typing import Any
 from mlflow_ext.errors import MlflowExtError, UnavailableError
 from mlflow_ext.parent_death import die_with
 
-_NICE = 5
-"""Scoring on the same machine comes first."""
-
 
 def main() -> None:
     """Answer one request."""
     # before anything heavy is imported: a worker that is killed in those seconds must not leave us running
     die_with(int(sys.argv[1]))
-    os.nice(_NICE)
     from mlflow_ext.registry.measuring import measure
 
     line = sys.stdin.readline()

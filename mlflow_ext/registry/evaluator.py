@@ -27,6 +27,7 @@ from mlflow_ext.errors import (
     UnavailableError,
 )
 from mlflow_ext.gate_context import RequestLog
+from mlflow_ext.giving_way import give_way
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.ports import Pins
 from mlflow_ext.registry.requests_file import write_requests
@@ -41,12 +42,13 @@ _TAIL_BYTES = 2_000
 class ProcessEvaluator:
     """Evaluates in a child process, with MLflow reached over HTTP."""
 
-    def __init__(self, mlflow_url: str, models: Path, pins: Pins, requests: RequestLog) -> None:
-        """Take MLflow's address, the directory of model files, what was pinned, and the log of requests."""
+    def __init__(self, mlflow_url: str, models: Path, pins: Pins, requests: RequestLog, niceness: int = 0) -> None:
+        """Take MLflow's address, the directory of model files, what was pinned, logged requests, and the niceness."""
         self._pins = pins
         self._requests = requests
         self._mlflow_url = mlflow_url
         self._models = models
+        self._niceness = niceness
 
     def evaluate(
         self,
@@ -104,6 +106,7 @@ class ProcessEvaluator:
                 start_new_session=True,
                 env=self._environment(),
             )
+        give_way(child.pid, self._niceness)
         _log.info("evaluation_started promotion=%s pid=%s", request["promotion_id"], child.pid)
         end = time.monotonic() + timeout_s
         try:

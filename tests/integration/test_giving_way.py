@@ -1,0 +1,54 @@
+"""Processes that give way to others, on a real scheduler."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mlflow_ext.giving_way import give_way
+from tests.conftest import wait_until
+
+BUSY = "while True: pass"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux lets two processes share one core")
+def test_a_session_of_its_own_computes_less_while_others_want_to() -> None:
+    """Two busy sessions on one core: the one that gives way gets less than a third of the other's time."""
+    core = {min(os.sched_getaffinity(0))}
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY], start_new_session=True) for _ in range(2)]
+    others, yielding = (psutil.Process(process.pid) for process in processes)
+    try:
+        for one in processes:
+            os.sched_setaffinity(one.pid, core)
+        give_way(yielding.pid, 10)
+        before = [one.cpu_times().user for one in (others, yielding)]
+        wait_until(lambda: others.cpu_times().user - before[0] > 2, 60)
+        theirs, ours = (one.cpu_times().user - was for one, was in zip((others, yielding), before, strict=True))
+        assert ours < theirs / 3
+    finally:
+        for one in processes:
+            one.kill()
+            one.wait()
+
+
+def test_a_process_of_a_shared_session_does_not_slow_down_the_session() -> None:
+    """Only the process itself becomes nicer; the session's priority stays."""
+    group = Path("/proc/self/autogroup")
+    before = group.read_text().split()[-1] if group.exists() else ""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        give_way(process.pid, 10)
+        assert psutil.Process(process.pid).nice() == max(10, os.nice(0))
+        assert (group.read_text().split()[-1] if group.exists() else "") == before
+    finally:
+        process.communicate(b"\n")
+
+
+def test_who_has_ended_is_passed_over() -> None:
+    """No error for a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+    process.wait()
+    give_way(process.pid, 10)
