@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from mlflow_ext.errors import AlreadyRunningError, InvalidSettingsError
 
 STATE_FILE = "state.json"
@@ -139,4 +141,7 @@ def find(data_dir: Path) -> Stack | None:
     if not text or not is_held(data_dir):
         return None
     document: dict[str, Any] = json.loads(text)
+    # the next one has the directory by now, and has not removed the killed one's file yet
+    if not psutil.pid_exists(document["pid"]):
+        return None
     return Stack(**{name: document[name] for name in Stack.__dataclass_fields__})

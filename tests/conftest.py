@@ -3,16 +3,12 @@
 import contextlib
 import os
 import secrets
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import hypothesis
@@ -21,7 +17,6 @@ import pytest
 from sqlalchemy import Engine
 
 from mlflow_ext.config import normalise_database_url
-from mlflow_ext.embedded_postgres import locate
 from mlflow_ext.store import schema
 from mlflow_ext.store.engine import make_engine
 
@@ -57,26 +52,15 @@ def mlflow_points_nowhere() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A PostgreSQL server for the whole session; the value is the URL of its maintenance database."""
-    directory = Path(tempfile.mkdtemp(prefix="mlflow-ext-pg-"))
-    directory.chmod(0o755)
-    cluster = locate(directory, lambda _: None)
-    user: dict[str, Any] = {}
-    if cluster.user is not None:
-        user = {"user": cluster.user.uid, "group": cluster.user.gid, "extra_groups": []}
-    cluster.make_room()
-    subprocess.run(cluster.init_command(), check=True, stdout=subprocess.DEVNULL, **user)
-    cluster.adopt()
-    cluster.clear_way()
+    from tests.own_postgres import OwnPostgres
+
     # the cluster lives for one session: durability would only cost time
-    quick = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
-    with (
-        (directory / "server.log").open("wb") as log,
-        subprocess.Popen((*cluster.serve_command(), *quick), stdout=log, stderr=log, **user) as server,
-    ):
-        wait_until(cluster.is_ready, 30, lambda: (directory / "server.log").read_text())
-        yield f"postgresql://postgres@/postgres?host={cluster.sockets}"
-        server.send_signal(signal.SIGINT)
-    shutil.rmtree(directory, ignore_errors=True)
+    server = OwnPostgres("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.close()
 
 
 @pytest.fixture(scope="session")

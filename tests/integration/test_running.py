@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,15 @@ def test_the_state_file_is_its_owners_and_counts_only_while_somebody_holds_the_d
         assert running.find(tmp_path) == STACK
     assert running.state_file(tmp_path).exists()
     assert running.find(tmp_path) is None
+
+
+def test_a_killed_ones_state_file_is_not_believed_when_the_next_one_has_the_directory(tmp_path: Path) -> None:
+    """The next one holds the directory, but has not come to removing the file yet."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    running.write(tmp_path, replace(STACK, pid=ended.pid))
+    with running.exclusive(tmp_path):
+        assert running.find(tmp_path) is None
 
 
 def test_other_commands_take_unset_addresses_from_the_running_stack(tmp_path: Path) -> None:

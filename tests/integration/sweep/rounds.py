@@ -110,6 +110,7 @@ class Round:
                 self.ground.move(case.model, 2, Stage.STAGING)
             end = time.monotonic() + _LOST_S
             while time.monotonic() < end and (self._asleep or any(one.settled is None for one in cases)):
+                self._disturb(cases)
                 self._replace(environment)
                 for case in cases:
                     note = notes / case.model
@@ -127,6 +128,9 @@ class Round:
         for case in cases:
             found.setdefault((case.point.name, case.effect), Tally()).add(self._judge(case))
         return found
+
+    def _disturb(self, cases: list[Case]) -> None:
+        """Do whatever else goes wrong in this round."""
 
     def _replace(self, environment: dict[str, str]) -> None:
         """Start a new worker for each that died, as a supervisor does."""
