@@ -49,6 +49,7 @@ class PromotionEvent(StrEnum):
     ABORT = "abort"
     FAIL = "fail"
     SUPERSEDE = "supersede"
+    COMPARE_ANEW = "compare_anew"
     ROLL_BACK = "roll_back"
 
 
@@ -67,6 +68,13 @@ OVERRIDABLE = OPEN_STATES - {PromotionState.ROLLING_OUT}
 LETS_GO = frozenset({PromotionEvent.APPROVED, PromotionEvent.OVERRIDE})
 """A person's decision: its note becomes the reason, and any worker takes it from there."""
 
+
+def leaves_worker(event: PromotionEvent, state: PromotionState) -> bool:
+    """Tell whether a step to a state takes the promotion out of its worker's hands."""
+    waits = state in (PromotionState.REQUESTED, PromotionState.AWAITING_APPROVAL)
+    return event in LETS_GO or waits or not state.is_open
+
+
 TRANSITIONS: dict[tuple[PromotionState, PromotionEvent], PromotionState] = {
     (PromotionState.REQUESTED, PromotionEvent.CLAIM): PromotionState.EVALUATING,
     # a worker died while it evaluated: the next one claims again, and the gates are computed afresh
@@ -82,6 +90,8 @@ TRANSITIONS: dict[tuple[PromotionState, PromotionEvent], PromotionState] = {
     (PromotionState.AWAITING_APPROVAL, PromotionEvent.REFUSED): PromotionState.REJECTED,
     (PromotionState.ROLLING_OUT, PromotionEvent.CLAIM): PromotionState.ROLLING_OUT,
     (PromotionState.ROLLING_OUT, PromotionEvent.PUBLISHED): PromotionState.PROMOTED,
+    # another promotion was there first: what was compared with is in Production no more
+    (PromotionState.ROLLING_OUT, PromotionEvent.COMPARE_ANEW): PromotionState.REQUESTED,
     (PromotionState.PROMOTED, PromotionEvent.ROLL_BACK): PromotionState.ROLLED_BACK,
     **{(state, PromotionEvent.OVERRIDE): PromotionState.ROLLING_OUT for state in OVERRIDABLE},
     **{(state, PromotionEvent.ABORT): PromotionState.ABORTED for state in OPEN_STATES},

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from mlflow_ext.domain.gates import GateReport, Verdict
 from mlflow_ext.domain.pins import Manifest
-from mlflow_ext.domain.promotion import Promotion, PromotionEvent, PromotionState, conclusion
+from mlflow_ext.domain.promotion import LETS_GO, Promotion, PromotionEvent, PromotionState, conclusion
 from mlflow_ext.domain.stages import ModelVersion, Stage, in_production
 from mlflow_ext.domain.staging import APPROVED_TAG, OVERRIDE_TAG, ROLLED_BACK_TAG, outranked, outranked_words, overtaken
 from mlflow_ext.errors import (
@@ -33,6 +33,7 @@ MAX_CRASHES = 3
 """So often may the evaluation process die on one promotion before it counts as failed."""
 MAX_BACK_OFF_S = 60.0
 MAX_GATE_BACK_OFF_S = 600.0
+_MOMENT_S = 0.5
 CRASHED = "evaluation_crashed"
 GATE_ERROR = "gate_error"
 RETRY = "retry"
@@ -222,11 +223,25 @@ class Promoter:
         return outranked(promotion, self.view.versions(promotion.model), moves)
 
     def _yield_to(self, promotion: Promotion, version: ModelVersion, latest: int) -> Promotion:
-        """End a promotion that was decided before another version went to Production, and say so at its version."""
+        """Judge it again, or end it and say so at its version: it was decided before another version was there."""
+        first = next((one for one in self.promotions.find(promotion.model, version=latest) if not one.dry_run), None)
+        by_gates = first is not None and not self._has_spoken(first) and not self._has_spoken(promotion)
+        if first is not None and by_gates and first.state is PromotionState.ROLLING_OUT:
+            self._postpone(
+                promotion, RETRY, f"waits for the end of promotion {first.id} of version {latest}", _MOMENT_S
+            )
+            return self.promotions.get(promotion.id)
+        if first is not None and by_gates and first.state is PromotionState.PROMOTED:
+            note = f"version {latest} was first, by promotion {first.id}: the gates compare with that one now"
+            return self.promotions.record(promotion, PromotionEvent.COMPARE_ANEW, note=note)
         reason = outranked_words(promotion, latest)
         self._show(promotion, version, GateReport.from_dict(promotion.report or {"results": []}), reason)
         _log.info("promotion_outranked model=%s promotion=%s by_version=%s", promotion.model, promotion.id, latest)
         return self._supersede(promotion, reason, version)
+
+    def _has_spoken(self, promotion: Promotion) -> bool:
+        """Tell whether a person has let it go on."""
+        return any(step["event"] in LETS_GO for step in self.promotions.story(promotion.id))
 
     def _show(self, promotion: Promotion, version: ModelVersion, report: GateReport, reason: str) -> None:
         try:

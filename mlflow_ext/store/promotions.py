@@ -10,12 +10,12 @@ from mlflow_ext.domain.audit import AuditEvent, promotion_action
 from mlflow_ext.domain.events import RegistryEventKind
 from mlflow_ext.domain.pins import Manifest, Pin
 from mlflow_ext.domain.promotion import (
-    LETS_GO,
     OPEN_STATES,
     OVERRIDABLE,
     Promotion,
     PromotionEvent,
     PromotionState,
+    leaves_worker,
     next_state,
 )
 from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
@@ -264,9 +264,9 @@ def apply_step(
     columns = dict(values or {})
     files: Manifest | None = columns.pop("pin", None)
     columns = _settable(columns)
-    if event in LETS_GO or not state.is_open or state is PromotionState.AWAITING_APPROVAL:
+    if leaves_worker(event, state):
         columns |= {"lease_owner": None, "lease_until": None}
-        if event is not PromotionEvent.AGREED:
+        if event not in (PromotionEvent.AGREED, PromotionEvent.COMPARE_ANEW):
             columns["reason"] = note
     seen = and_(table.c.id == promotion.id, table.c.state == promotion.state, table.c.attempt == promotion.attempt)
     if unheld:

@@ -8,7 +8,14 @@ from typing import Any
 
 from mlflow_ext.domain.approval import Approval
 from mlflow_ext.domain.pins import Manifest, Pin
-from mlflow_ext.domain.promotion import LETS_GO, OVERRIDABLE, Promotion, PromotionEvent, PromotionState, next_state
+from mlflow_ext.domain.promotion import (
+    OVERRIDABLE,
+    Promotion,
+    PromotionEvent,
+    PromotionState,
+    leaves_worker,
+    next_state,
+)
 from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
 from mlflow_ext.policy import ModelPolicy
 
@@ -171,9 +178,9 @@ class MemoryPromotions:
                 raise ConflictError(f"promotion {promotion.id} was changed or taken over by somebody else")
             if unheld and self._is_held(row):
                 raise ConflictError(f"promotion {promotion.id} is held by a worker")
-            if event in LETS_GO or not state.is_open or state is PromotionState.AWAITING_APPROVAL:
+            if leaves_worker(event, state):
                 self.shelf.leases.pop(promotion.id, None)
-                if event is not PromotionEvent.AGREED:
+                if event not in (PromotionEvent.AGREED, PromotionEvent.COMPARE_ANEW):
                     columns["reason"] = note
             if files is not None:
                 pin = Pin(promotion.model, promotion.version, files, promotion.id, self.shelf.now())

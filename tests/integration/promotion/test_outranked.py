@@ -50,10 +50,10 @@ class Scene:
         agree_marks(model, self.view, self.events, self.pointers, self.registry)
         reconcile_pointer(model, self.view, self.pointers, self.events)
 
-    def judged(self, champion: int | None = 1) -> Promotion:
-        """Give version 2's promotion right after its verdict, held by the worker."""
-        asked = self.promotions.request(self.model, 2, source="cli", cause=uuid.uuid4().hex)
-        held = self._claimed(asked, PromotionState.EVALUATING)
+    def judged(self, champion: int | None = 1, version: int = 2) -> Promotion:
+        """Give a version's promotion right after its verdict, held by the worker."""
+        asked = self.promotions.request(self.model, version, source="cli", cause=uuid.uuid4().hex)
+        held = self.claimed(asked, PromotionState.EVALUATING)
         values = {"champion_version": champion, "report": {"results": [], "champion_version": champion}}
         return self.promotions.record(held, PromotionEvent.GATES_PASSED, note="passed", values=values)
 
@@ -62,9 +62,9 @@ class Scene:
         about = (self.model, 2, self.view, self.promotions)
         cause = uuid.uuid4().hex
         asked = override_promotion(*about, source="cli", cause=cause, requested_by="ann", reason="incident 7")
-        return self._claimed(asked, PromotionState.ROLLING_OUT)
+        return self.claimed(asked, PromotionState.ROLLING_OUT)
 
-    def _claimed(self, promotion: Promotion, state: PromotionState) -> Promotion:
+    def claimed(self, promotion: Promotion, state: PromotionState) -> Promotion:
         """Claim this very promotion: others of the shared database are none of ours."""
         claim = text(
             "UPDATE mlflow_ext.promotion SET state = :state, attempt = attempt + 1, lease_owner = :owner, "
@@ -153,6 +153,38 @@ def test_a_person_who_chooses_another_version_after_the_verdict_wins(scene: Scen
     assert 2 not in scene.arrivals()
     version = scene.client.get_model_version(scene.model, "2")
     assert "went to Production after version 2 was judged" in version.description
+
+
+def test_of_two_promotions_judged_at_once_the_later_one_is_judged_again(scene: Scene) -> None:
+    """Both were compared with version 1; the second one is compared with the first one's version, and loses nothing."""
+    first, second = scene.judged(version=3), scene.judged()
+    assert scene.publish(first).state is PromotionState.PROMOTED
+    again = scene.publish(second)
+    assert (again.state, again.reason) == (PromotionState.REQUESTED, "")
+    story = [step["note"] for step in scene.promotions.story(again.id) if step["event"] == "compare_anew"]
+    assert story == [f"version 3 was first, by promotion {first.id}: the gates compare with that one now"]
+    ended = scene.publish(scene.claimed(again, PromotionState.EVALUATING))
+    assert (ended.state, ended.champion_version) == (PromotionState.AWAITING_APPROVAL, 3)
+    assert scene.production() == [3, 3, 3]
+
+
+def test_while_the_first_one_is_still_on_its_way_the_second_one_waits(scene: Scene) -> None:
+    """Version 3 is in Production, and its promotion has not written so yet: nobody knows who brought it there."""
+    first, second = scene.judged(version=3), scene.judged()
+    scene.choose("stage", 3)
+    waits = scene.publish(second)
+    assert waits.state is PromotionState.ROLLING_OUT
+    assert scene.promotions.story(waits.id)[-1]["note"] == f"waits for the end of promotion {first.id} of version 3"
+    scene.promotions.record(first, PromotionEvent.SUPERSEDE, note="by hand")
+    assert scene.publish(scene.claimed(waits, PromotionState.ROLLING_OUT)).state is PromotionState.SUPERSEDED
+
+
+def test_after_a_persons_override_it_is_not_judged_again(scene: Scene) -> None:
+    """The first one went past its gates by a person's word: theirs is the later one."""
+    second = scene.judged(version=3)
+    assert scene.publish(scene.overridden()).state is PromotionState.PROMOTED
+    assert scene.publish(second).state is PromotionState.SUPERSEDED
+    assert scene.production() == [2, 2, 2]
 
 
 def test_agreement_of_the_champions_own_marks_disturbs_nothing(scene: Scene) -> None:
