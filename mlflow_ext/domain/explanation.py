@@ -105,7 +105,9 @@ def _tries(told: Told) -> list[str]:
         sentences.append(f"Workers took it {len(claims)} times; each went on from the last step that was complete.")
     known = {event.value for event in PromotionEvent} | {"requested"}
     troubles = [step for step in told.story if step["event"] not in known and step["event"] != "let_go"]
-    return sentences + [f"It was put off{_at(step['at'])}: {step['note']}." for step in troubles]
+    sentences += [f"It was put off{_at(step['at'])}: {step['note']}." for step in troubles]
+    anew = [step for step in told.story if step["event"] == PromotionEvent.COMPARE_ANEW]
+    return sentences + [f"It was sent back to its gates{_at(step['at'])}: {step['note']}." for step in anew]
 
 
 def _gates(told: Told) -> list[str]:

@@ -88,6 +88,14 @@ def test_other_turns_of_the_story(changes: dict[str, Any], part: str) -> None:
     assert part in "\n".join(explain(Told(replace(ONE, **changes), STORY), AT))
 
 
+def test_one_that_was_compared_anew_says_why() -> None:
+    """What another promotion had to do with it is told."""
+    step = {"at": AT, "event": "compare_anew", "state": "requested", "note": "version 3 was first, by promotion 7"}
+    assert "sent back to its gates on 2026-11-03 at 12:00:00 UTC: version 3 was first" in "\n".join(
+        explain(Told(ONE, [*STORY, step]), AT)
+    )
+
+
 def test_the_time_that_is_left() -> None:
     """An evaluation counts down its policy's limit; one that was put off counts from then."""
     evaluating = replace(ONE, state=PromotionState.EVALUATING)
