@@ -75,6 +75,29 @@ def history(model: str, limit: int, as_json: bool) -> None:
 
 
 @drift.command()
+@click.argument("model")
+@click.option("--check", "check_id", type=int, help="Number of the check; the newest window with an answer by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def show(model: str, check_id: int | None, as_json: bool) -> None:
+    """Show one check of MODEL in full: columns, root cause, performance. Exit code 1 when there is none."""
+    from drift.show import check_as_dict, show_check
+    from mlflow_ext.bootstrap import services
+    from mlflow_ext.store.checks import Checks
+
+    with services(name="mlflow-ext drift show") as parts:
+        checks = Checks(parts.engine)
+        found = checks.newest(model) if check_id is None else [checks.get(check_id)]
+        found = [one for one in found if one.model == model]
+        url = parts.settings.mlflow_url
+    if not found:
+        raise click.ClickException(f"there is no such check of {model}; mlflow-ext drift history {model} shows all")
+    if as_json:
+        click.echo(json.dumps(check_as_dict(found[0], url), indent=2))
+    else:
+        show_check(found[0], url)
+
+
+@drift.command()
 @click.option("--model", help="Of this model only.")
 @click.option("--firing", is_flag=True, help="Only those that go on.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Newest so many.")

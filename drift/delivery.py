@@ -40,7 +40,7 @@ def deliver_next(
         # nothing was served: there is no version to link, and nobody needs an empty run every few minutes
         checks.delivered(check, None)
         return True
-    html = json = picture = None
+    html = json = picture = causes = None
     with checks.lease.held(check.id, check.attempt):
         try:
             if snapshot is not None:
@@ -51,10 +51,14 @@ def deliver_next(
                 from drift.picture import picture_of
 
                 picture = picture_of(check.report)
+                if check.report.root_cause is not None:
+                    from drift.causes.picture import picture_of as picture_of_causes
+
+                    causes = picture_of_causes(check.report, check.report.root_cause)
                 if picture is not None:
                     alerts.attach(check.id, picture)
             reference = policy_of(check.model).drift.reference
-            documents = RunDocuments(html, json, picture, reference=reference, segments=segments)
+            documents = RunDocuments(html, json, picture, causes, reference=reference, segments=segments)
             run_id = runs.deliver(check, check.report, documents)
             if checks.is_newest(check):
                 runs.mark_version(check.report, run_id)

@@ -3,6 +3,7 @@
 When it is due: `schedule.py`; that it reaches MLflow: `delivery.py`; that it survives a kill -9: `worker.py`.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,11 +25,14 @@ from drift.segment_files import WindowRows
 from drift.window import NOTHING, WindowLog
 from mlflow_ext.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftVerdict
 from mlflow_ext.domain.privacy import is_hash
+from mlflow_ext.domain.root_cause import RootCause
 from mlflow_ext.policy import DriftPolicy, ModelPolicy, PrivacyPolicy
 from mlflow_ext.ports import Pointers, RegistryView
 from mlflow_ext.store.labels import Labels
 from mlflow_ext.store.partials import Partials
 from mlflow_ext.store.segments import Segments
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,10 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
     if policy.drift.last_windows > 1:
         before = sources.before(check, version, policy.drift.last_windows - 1)
         verdict, reason = confirmed(verdict, reason, [one.found_drift for one in before], policy.drift)
+    cause = None
+    if verdict is DriftVerdict.DRIFT:
+        cause = _cause(compared, reference, window, sample, policy, log)
+        reason = f"{reason}. {_sentence(cause.headline)}" if cause is not None and cause.headline else reason
     title = f"{check.model} version {version}, {check.window}"
     own, snapshot = _for_eyes(reference, sample, policy, title)
     expected = estimate(reference.sample, sample.outputs, policy.evaluation.target, policy.evaluation.model_type)
@@ -115,6 +123,7 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
         estimated=expected.metrics,
         estimate_note=expected.note,
         evidently=own,
+        root_cause=cause,
     )
     return measured(report, log, sources.labels, policy, share if several else None), snapshot
 
@@ -194,6 +203,38 @@ def _compare(
     compared = compare(reference.profile, window, rules, together)
     notes = [ColumnDrift(name, "data", "not_compared", None, None, False, note) for name, note in withheld.items()]
     return compared, notes
+
+
+def _cause(
+    compared: Comparison,
+    reference: KeptReference,
+    window: WindowStatistics,
+    sample: WindowRows,
+    policy: ModelPolicy,
+    log: WindowLog,
+) -> RootCause | None:
+    """Find why a window drifted; that nothing is found costs nobody the verdict.
+
+    Raises:
+        UnavailableError: PostgreSQL does not answer.
+    """
+    # scikit-learn comes with it: not for windows that did not drift
+    from drift.causes.hours import hours_of
+    from drift.causes.root_cause import Evidence, root_cause_of
+
+    drifted = [one.column for one in compared.columns if one.drifted and one.kind == "data"]
+    hours = hours_of(log, reference.profile, window, drifted)
+    inputs = _like_reference(sample, reference)
+    evidence = Evidence(compared.columns, reference.sample, inputs, sample.outputs, hours, rules_of(policy.drift))
+    try:
+        return root_cause_of(evidence)
+    except Exception:  # whatever odd values its trees meet, the drift is there and has to be told
+        _log.exception("drift.no_root_cause model=%s window=%s", log.model, log.window)
+        return None
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _withheld(privacy: PrivacyPolicy, reference: KeptReference) -> dict[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -45,13 +46,17 @@ def show_check(check: DriftCheck, mlflow_url: str, console: Console | None = Non
         console.print(f"[red]{check.state.value}[/]: {check.error or 'no answer yet'}")
         return
     colour = _COLOURS[report.verdict]
-    console.print(f"[bold {colour}]{report.verdict.value}[/]: {report.reason}", highlight=False)
+    console.print(f"[bold {colour}]{report.verdict.value}[/]: {escape(report.reason)}", highlight=False)
     console.print(f"{report.model} version {report.version}, {report.window}", highlight=False)
     console.print(f"{report.window_rows} rows, reference {report.reference_rows} rows", highlight=False)
     if report.received_rows is not None and report.received_rows > report.window_rows:
         console.print(f"the log is sampled: some {report.received_rows} rows were received", highlight=False)
     if report.columns:
         console.print(_columns(report.columns))
+    if report.root_cause is not None:
+        console.print("[bold]root cause[/]")
+        for sentence in report.root_cause.sentences:
+            console.print(f"  {escape(sentence)}", highlight=False)
     if report.evidently:
         drift = "drift" if report.evidently["drift"] else "no drift"
         share = report.evidently["share"]
@@ -105,7 +110,7 @@ def show_history(model: str, checks: Sequence[DriftCheck], console: Console | No
             Text(report.verdict.value, style=_COLOURS[report.verdict]),
             str(report.window_rows),
             _bar(report.drift_share),
-            report.reason,
+            escape(report.reason),
         )
     console.print(table)
 

@@ -5,6 +5,7 @@ Counting is `engine/counting.py`'s business; rows for reports are drawn in `samp
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,6 +25,9 @@ from mlflow_ext.store.segment_files import INPUT, NAME, OUTPUT, ROLE, open_segme
 from mlflow_ext.store.segments import Segments
 
 T = TypeVar("T")
+MOST_KEPT = 1_500
+"""Kept segments that are looked at hour by hour."""
+_AT_ONCE = 100
 NOTHING = ReferenceProfile("", 0, {})
 """A profile that counts no column: rows only."""
 
@@ -65,6 +69,33 @@ class WindowLog:
                 count_file(open_segment(one.uri), profile, columns_of, rows=rows, hashes=hashes) for one in segments
             )
         )
+
+    def kept_hours(
+        self, profile: ReferenceProfile, look_back: timedelta, take: Callable[[WindowStatistics], T]
+    ) -> list[tuple[datetime, T]]:
+        """Give what is kept of the window's segments and of those before it; what was never counted is left out.
+
+        Args:
+            profile: What they were counted by.
+            look_back: How far before the window.
+            take: What is wanted of each segment's statistics; only this stays in memory.
+
+        Returns:
+            Hour and what was taken, one a segment, the newest `MOST_KEPT` of them.
+
+        Raises:
+            UnavailableError: PostgreSQL does not answer.
+        """
+        window = self.window
+        found = self.index.find(self.model, self.version, window.since - look_back, window.until)
+        whole = [one for one in found if one.last_at < window.until][-MOST_KEPT:]
+        taken: list[tuple[datetime, T]] = []
+        for begin in range(0, len(whole), _AT_ONCE):
+            some = whole[begin : begin + _AT_ONCE]
+            kept = self.partials.get(profile.id, [one.uri for one in some])
+            statistics = ((one.hour, kept[one.uri]) for one in some if one.uri in kept)
+            taken += [(hour, take(WindowStatistics.from_bytes(content))) for hour, content in statistics]
+        return taken
 
     def segments(self) -> list[Segment]:
         """Give the segments that may hold rows of the window, by time."""

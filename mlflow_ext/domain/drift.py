@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from mlflow_ext.domain.root_cause import RootCause
+
 _LONGEST_WAIT_S = 60.0
 
 
@@ -108,6 +110,7 @@ class DriftReport:
         estimated: Performance expected without labels, by name, each with its interval `<name>_low`, `<name>_high`.
         estimate_note: Why there is none.
         run_id: MLflow run that holds metrics and report.
+        root_cause: Why it drifted; `None` unless the verdict is drift.
     """
 
     model: str
@@ -129,6 +132,7 @@ class DriftReport:
     performance_reason: str = ""
     estimated: dict[str, float] = field(default_factory=dict)
     estimate_note: str = ""
+    root_cause: RootCause | None = None
 
     @property
     def estimate_errors(self) -> dict[str, float]:
@@ -148,6 +152,7 @@ class DriftReport:
         since, until = (datetime.fromisoformat(data["window"][end]) for end in ("since", "until"))
         columns = tuple(ColumnDrift(**column) for column in data["columns"])
         judged = data.get("performance_verdict")
+        cause = data.get("root_cause")
         return cls(
             **{
                 **data,
@@ -155,6 +160,7 @@ class DriftReport:
                 "verdict": DriftVerdict(data["verdict"]),
                 "columns": columns,
                 "performance_verdict": None if judged is None else DriftVerdict(judged),
+                "root_cause": None if cause is None else RootCause.from_dict(cause),
             }
         )
 

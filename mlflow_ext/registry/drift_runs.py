@@ -30,6 +30,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from mlflow_ext.domain.drift import PICTURE, ColumnDrift, DriftCheck, DriftReport, DriftVerdict
+from mlflow_ext.domain.root_cause import ROOT_CAUSE, ROOT_CAUSE_PICTURE
 from mlflow_ext.errors import NotFoundError
 from mlflow_ext.registry.client import MlflowRegistry, translated
 from mlflow_ext.registry.drift_history import add_step, history_run
@@ -42,6 +43,7 @@ RUN_TAG = "mlflow_ext.drift_run"
 _PERFORMANCE = "performance/"
 _COLUMNS_IN_FULL = 50
 """With more columns than these only what decides becomes metrics: MLflow writes some thousand a second."""
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
 _OUTSIDE_ALPHABET = re.compile(r"[^A-Za-z0-9_\-.]+")
 
 
@@ -53,6 +55,7 @@ class RunDocuments:
         html: Evidently's page; `None` when nothing was compared.
         json: Evidently's JSON document.
         picture: PNG of the columns that differ most, as `drift.png`.
+        causes: PNG of the root cause, as `root_cause.png`.
         reference: Where the reference's rows come from.
         segments: Where the window's rows come from.
         tags: More tags of the run.
@@ -61,6 +64,7 @@ class RunDocuments:
     html: str | None = None
     json: str | None = None
     picture: bytes | None = None
+    causes: bytes | None = None
     reference: str = ""
     segments: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -168,10 +172,14 @@ class DriftRuns:
                 files["report.html"] = documents.html
             if documents.json is not None:
                 files["report.json"] = documents.json
+            if report.root_cause is not None:
+                files[ROOT_CAUSE] = json.dumps(report.root_cause.as_dict(), indent=2)
             for name, content in files.items():
                 Path(scratch, name).write_text(content, encoding="utf-8")
             if documents.picture is not None:
                 Path(scratch, PICTURE).write_bytes(documents.picture)
+            if documents.causes is not None:
+                Path(scratch, ROOT_CAUSE_PICTURE).write_bytes(documents.causes)
             self._client.log_artifacts(run_id, scratch)
 
 
@@ -245,6 +253,9 @@ def _tags(check: DriftCheck, report: DriftReport, more: Mapping[str, str]) -> li
         lines[-1] += f"  \nEvidently's own verdict, by its defaults and on a sample: {own}"
     if left_out := [f"{one.column} ({one.note})" for one in report.columns if not one.compared]:
         lines += ["", f"Not compared: {', '.join(left_out)}"]
+    if report.root_cause is not None:
+        lines += ["", "Root cause:", "", *(f"- {_plain(one)}" for one in report.root_cause.sentences), ""]
+        lines.append(f"In full: `{ROOT_CAUSE}`, `{ROOT_CAUSE_PICTURE}` among the artifacts.")
     tags = {
         "mlflow_ext.model": report.model,
         "mlflow_ext.version": str(report.version),
@@ -256,6 +267,11 @@ def _tags(check: DriftCheck, report: DriftReport, more: Mapping[str, str]) -> li
         **more,
     }
     return [RunTag(name, value[:5_000]) for name, value in tags.items()]
+
+
+def _plain(text: str) -> str:
+    """Keep names of columns and categories from being read as Markdown."""
+    return _MARKDOWN.sub(r"\\\1", text)
 
 
 def _datasets(report: DriftReport, documents: RunDocuments) -> list[DatasetInput]:

@@ -77,8 +77,8 @@ class Checks:
             found = [check_of(one) for one in connection.execute(chosen).mappings()]
         return [one.report for one in found if one.report is not None]
 
-    def newest(self) -> list[DriftCheck]:
-        """Give the check with an answer whose window is newest, for each model."""
+    def newest(self, model: str | None = None) -> list[DriftCheck]:
+        """Give the check with an answer whose window is newest, for each model or for one."""
         row = drift_check.c
         chosen = (
             select(*_COLUMNS)
@@ -86,6 +86,8 @@ class Checks:
             .where(row.verdict.is_not(None))
             .order_by(row.model, row.until.desc(), row.id.desc())
         )
+        if model is not None:
+            chosen = chosen.where(row.model == model)
         with translated(), self._engine.connect() as connection:
             return [check_of(found) for found in connection.execute(chosen).mappings()]
 

@@ -87,7 +87,9 @@ def test_a_drifted_window_is_reported_into_mlflow_and_raises_an_alert(world: Wor
         f"{world.model}-reference",
     }
     assert len(world.client.get_run(run.info.run_id).inputs.model_inputs) == 1
-    assert artifacts(world, run.info.run_id) == {"report.html", "report.json", "drift.json", "drift.png"}
+    assert artifacts(world, run.info.run_id) == {
+        *("report.html", "report.json", "drift.json", "drift.png", "root_cause.json", "root_cause.png"),
+    }
     page = Path(world.client.download_artifacts(run.info.run_id, "report.html", str(tmp_path)))
     assert page.stat().st_size > 1_000_000
     ours = json.loads(Path(world.client.download_artifacts(run.info.run_id, "drift.json", str(tmp_path))).read_text())
