@@ -1,16 +1,18 @@
-"""The root cause of a drift that begins at a known hour in known rows, told by a real scheduler through MLflow."""
+"""The root cause of a drift that begins at a known hour in known rows, told through MLflow."""
 
 import json
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from click.testing import CliRunner
 
 from drift.command import drift
 from drift.waiting import run_now
-from mlflow_ext.domain.drift import CheckState, DriftReport, DriftVerdict
+from mlflow_ext.domain.drift import CheckState, DriftCheck, DriftReport, DriftVerdict
 from mlflow_ext.domain.root_cause import ROOT_CAUSE, ROOT_CAUSE_PICTURE, Course
 from mlflow_ext.store.alerts import Alerts
 from mlflow_ext.store.checks import Checks
@@ -33,19 +35,30 @@ def planted(hour: int) -> pd.DataFrame:
     return rows
 
 
-def test_a_scheduler_tells_rows_hour_and_predictions(world: World, tmp_path: Path) -> None:
-    """A scheduler's check names the slice and the hour; alert, run, artifacts and the command line tell it."""
-    for hour in range(HOURS):
-        world.score(planted(hour), since=SINCE + hour * HOUR, batch=30)
+def checked_here(world: World, since: datetime, until: datetime) -> DriftCheck:
+    """A check in this process: no scheduler lives."""
+    return run_now(world.parts, world.model, since=since, until=until, version=None, quiet=True)
+
+
+def checked_by_a_scheduler(world: World, since: datetime, until: datetime) -> DriftCheck:
+    """A check by a scheduler process."""
     scheduler = world.start("drift", "schedule")
     wait_until(lambda: Replicas(world.engine).living(role="drift"), 120, world.logs)
-    until = SINCE + HOURS * HOUR
-    asked = Checks(world.engine).request(world.model, window_s=3600, version=None, since=SINCE + 12 * HOUR, until=until)
+    asked = Checks(world.engine).request(world.model, window_s=3600, version=None, since=since, until=until)
     wait_until(lambda: Checks(world.engine).get(asked.id).state is CheckState.DONE, 180, world.logs)
     scheduler.terminate()
-    assert scheduler.wait(30) == 0
+    assert scheduler.wait(60) == 0
+    return Checks(world.engine).get(asked.id)
 
-    done = Checks(world.engine).get(asked.id)
+
+@pytest.mark.parametrize("checked", [checked_here, pytest.param(checked_by_a_scheduler, marks=pytest.mark.slow)])
+def test_a_check_tells_rows_hour_and_predictions(
+    world: World, tmp_path: Path, checked: Callable[[World, datetime, datetime], DriftCheck]
+) -> None:
+    """A check names the slice and the hour; alert, run, artifacts and the command line tell it."""
+    for hour in range(HOURS):
+        world.score(planted(hour), since=SINCE + hour * HOUR, batch=30)
+    done = checked(world, SINCE + 12 * HOUR, SINCE + HOURS * HOUR)
     report = done.report
     assert report is not None
     assert report.verdict is DriftVerdict.DRIFT
