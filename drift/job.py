@@ -26,6 +26,7 @@ from drift.window import NOTHING, WindowLog
 from mlflow_ext.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftVerdict
 from mlflow_ext.domain.privacy import is_hash
 from mlflow_ext.domain.root_cause import RootCause
+from mlflow_ext.errors import UnavailableError
 from mlflow_ext.policy import DriftPolicy, ModelPolicy, PrivacyPolicy
 from mlflow_ext.ports import Pointers, RegistryView
 from mlflow_ext.store.labels import Labels
@@ -223,11 +224,14 @@ def _cause(
     from drift.causes.root_cause import Evidence, root_cause_of
 
     drifted = [one.column for one in compared.columns if one.drifted and one.kind == "data"]
-    hours = hours_of(log, reference.profile, window, drifted)
     inputs = _like_reference(sample, reference)
-    evidence = Evidence(compared.columns, reference.sample, inputs, sample.outputs, hours, rules_of(policy.drift))
     try:
-        return root_cause_of(evidence)
+        hours = hours_of(log, reference.profile, window, drifted)
+        return root_cause_of(
+            Evidence(compared.columns, reference.sample, inputs, sample.outputs, hours, rules_of(policy.drift))
+        )
+    except UnavailableError:
+        raise
     except Exception:  # whatever odd values its trees meet, the drift is there and has to be told
         _log.exception("drift.no_root_cause model=%s window=%s", log.model, log.window)
         return None

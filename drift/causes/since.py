@@ -3,7 +3,8 @@
 Hours are compared along the direction in which window and reference differ (the log ratio of their shares), each hour
 weighed by its rows; of all splits the one that leaves least is tested. Hours differ by more than the chance of their
 rows: so the variance is taken from the hours themselves, moderated by what rows alone would give (Smyth 2004,
-Statistical Applications in Genetics and Molecular Biology 3, 3), and the test pays for every split (Bonferroni). A
+Statistical Applications in Genetics and Molecular Biology 3, 3), more so as an hour resembles the one before it (von
+Storch and Zwiers, Statistical Analysis in Climate Research, 1999, 6.6); the test pays for every split (Bonferroni). A
 library such as ruptures looks for any number of changes in samples of equal weight and leaves the penalty to its user;
 hours are counts of very different sizes, and it is one change with a known chance of error that is to be told.
 """
@@ -31,6 +32,8 @@ LEAST_ROWS = 5
 _DAY = 24.0
 _LEAST_FOR_WAVES = 16
 """Hours of a day that its cycle has to be seen in."""
+_MOST_ALIKE = 0.98
+_CHANCE_ALIKE = 1.64
 _TRUST = 8.0
 """So many hours' worth of trust that hours vary as their rows do."""
 
@@ -111,8 +114,8 @@ def course_of(reference: Floats, window: Floats, hours: Floats, at: Floats, *, c
     total = hours[used].sum(axis=0)
     spread = float(total @ direction**2 / total.sum() - (total @ direction / total.sum()) ** 2)
     split = _split(values, weights, at[used])
-    freedom = _TRUST + split.freedom
-    noise = max(spread, (_TRUST * spread + split.left) / freedom, 1e-300)
+    freedom = _TRUST + split.freedom / split.inflation
+    noise = max(spread, (_TRUST * spread + split.left) / (_TRUST + split.freedom), 1e-300) * split.inflation
     chance = min(1.0, (len(used) - 1) * float(f_distribution.sf(split.gain / noise, 1, freedom)))
     if chance * columns > ALPHA:
         return Found(Course.THROUGHOUT, chance=chance, distances=told)
@@ -146,6 +149,7 @@ class _Split:
         left: Squares that it leaves.
         freedom: Hours, less the numbers that were fitted.
         is_line: Whether a straight line explains the hours better.
+        inflation: How many hours count as one, as each resembles the one before it.
     """
 
     place: int
@@ -155,6 +159,7 @@ class _Split:
     left: float
     freedom: int
     is_line: bool
+    inflation: float
 
 
 def _split(values: Floats, weights: Floats, at: Floats) -> _Split:
@@ -173,7 +178,9 @@ def _split(values: Floats, weights: Floats, at: Floats) -> _Split:
     whole, gain = float((rest**2).sum()), float(gains[best])
     after = np.arange(len(values)) > best
 
-    fitted, *_ = np.linalg.lstsq(np.column_stack([base, after * roots]), values * roots, rcond=None)
+    design = np.column_stack([base, after * roots])
+    fitted, *_ = np.linalg.lstsq(design, values * roots, rcond=None)
+    inflation = _inflation(values * roots - design @ fitted, design.shape[1] + 1)
     cycle = _cycle(at)[:, 1:] @ fitted[1:-1]
     flat = values - (cycle - np.average(cycle, weights=weights))
     before, later = (float(np.average(flat[some], weights=weights[some])) for some in (~after, after))
@@ -184,7 +191,28 @@ def _split(values: Floats, weights: Floats, at: Floats) -> _Split:
     # a line has fewer numbers to fit than a split with the cycle: what is left is compared per freedom
     of_line = [_left(np.column_stack([base, line[:, 1]]), values * roots), _left(line, values * roots)]
     is_line = left > 0 and min(of_line) < left / max(1, freedom - 1)
-    return _Split(best + 1, before, later, gain, left, freedom, is_line)
+    return _Split(best + 1, before, later, gain, left, freedom, is_line, inflation)
+
+
+def _inflation(rest: Floats, fitted: int) -> float:
+    """Give by how much hours that resemble their neighbours say less (first-order autoregression's long-run variance).
+
+    Args:
+        rest: What the split leaves of each hour, shape (hours,).
+        fitted: How many numbers were fitted.
+    """
+    size = float((rest**2).sum())
+    if size <= 0:
+        return 1.0
+    hours = len(rest)
+    alike = float((rest[1:] * rest[:-1]).sum()) / size
+    # each number that was fitted has taken some of it away (Marriott and Pope 1954, Biometrika 41, 390-402)
+    alike += (fitted + 3 * alike) / hours
+    if alike < _CHANCE_ALIKE / hours**0.5:
+        # as much comes by chance where hours do not depend on each other
+        return 1.0
+    alike = min(alike, _MOST_ALIKE)
+    return (1 + alike) / (1 - alike)
 
 
 def _left(base: Floats, values: Floats) -> float:

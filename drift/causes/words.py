@@ -19,7 +19,7 @@ def headline(columns: Sequence[ColumnCause], found: DriftSlice | None) -> str:
         parts.append(f"most of it in {columns[0].column}")
     begun = [one for one in columns if one.course is Course.SINCE]
     if begun:
-        parts.append(f"since {moment(begun[0])}")
+        parts.append(f"{_names([one for one in begun if _near(one, begun[0])])} since {moment(begun[0])}")
     return ", ".join(parts)
 
 

@@ -62,6 +62,22 @@ def test_no_hour_is_named_where_nothing_changed(hours: int, cycle: float) -> Non
     assert np.mean(trials) >= 0.95
 
 
+def weather(seed: int, hours: int) -> bool:
+    """Whether no hour is named when hours resemble those before them, as weather does, around a drift without begin."""
+    rng = np.random.default_rng(seed)
+    state, counts = 0.0, np.zeros((hours, GROUPS))
+    for hour in range(hours):
+        state = 0.9 * state + rng.normal(0, 0.2)
+        shares = np.exp(np.linspace(-1, 1, GROUPS) * (0.6 + state))
+        counts[hour] = rng.multinomial(100, shares / shares.sum())
+    return found(rng, counts).place is None
+
+
+def test_hours_that_resemble_each_other_are_little_evidence() -> None:
+    """In what goes slowly up and down by itself an hour is named in some of ten weeks; it would be in most of them."""
+    assert np.mean([weather(2_000 + seed, 168) for seed in range(100)]) >= 0.85
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("hours", [48, 96, 168, 336])
 def test_the_rates_hold_over_many_trials(hours: int) -> None:
