@@ -1,6 +1,8 @@
 """Processes that give way to others, on a real scheduler."""
 
 import os
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,12 @@ from mlflow_ext.giving_way import give_way
 from tests.conftest import wait_until
 
 BUSY = "while True: pass"
+
+
+def _takes_slices() -> bool:
+    release = tuple(int(part) for part in re.findall(r"\d+", platform.release())[:2])
+    told = Path("/proc/self/sched")
+    return release >= (6, 12) and told.exists() and "se.slice" in told.read_text()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux lets two processes share one core")
@@ -43,6 +51,29 @@ def test_a_process_of_a_shared_session_does_not_slow_down_the_session() -> None:
         give_way(process.pid, 10)
         assert psutil.Process(process.pid).nice() == max(10, os.nice(0))
         assert (group.read_text().split()[-1] if group.exists() else "") == before
+    finally:
+        process.communicate(b"\n")
+
+
+@pytest.mark.skipif(not _takes_slices(), reason="Linux 6.12 is the first to give slices, and not all tell of them")
+def test_it_takes_short_slices() -> None:
+    """Whoever wakes up beside it does not wait for some milliseconds."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        give_way(process.pid, 10)
+        told = Path(f"/proc/{process.pid}/sched").read_text().splitlines()
+        assert [line.split(":")[1].strip() for line in told if line.startswith("se.slice")] == ["100000"]
+    finally:
+        process.communicate(b"\n")
+
+
+def test_niceness_0_changes_nothing() -> None:
+    """As all others."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        before = psutil.Process(process.pid).nice()
+        give_way(process.pid, 0)
+        assert psutil.Process(process.pid).nice() == before
     finally:
         process.communicate(b"\n")
 
