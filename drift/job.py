@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from drift.columns import guard
 from drift.engine.comparison import Comparison, compare
@@ -93,7 +92,7 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
     if window.rows < policy.drift.minimum_rows:
         return _too_few(check, version, replace(window, shares=logged.shares), policy.drift), None
 
-    sample = sample_of(log, policy.drift.sample_rows, share if several else None)
+    sample = _like_reference(sample_of(log, policy.drift.sample_rows, share if several else None), reference)
     compared, withheld = _compare(reference, window, sample, policy)
     verdict, drifted, reason = decide(
         compared, rules_of(policy.drift), window_rows=window.rows, reference_rows=reference.profile.rows
@@ -199,7 +198,7 @@ def _compare(
         if not known and sample.inputs[name].map(is_hash).any():
             withheld[name] = "hashed in the log, by a policy of before"
     rules = replace(rules, ignore=rules.ignore | withheld.keys())
-    rows = _like_reference(sample, reference).drop(columns=[name for name in rules.ignore if name in sample.inputs])
+    rows = sample.inputs.drop(columns=[name for name in rules.ignore if name in sample.inputs])
     together = measure(policy.drift.multivariate, reference.sample, rows) if policy.drift.multivariate else []
     compared = compare(reference.profile, window, rules, together)
     notes = [ColumnDrift(name, "data", "not_compared", None, None, False, note) for name, note in withheld.items()]
@@ -224,11 +223,10 @@ def _cause(
     from drift.causes.root_cause import Evidence, root_cause_of
 
     drifted = [one.column for one in compared.columns if one.drifted and one.kind == "data"]
-    inputs = _like_reference(sample, reference)
     try:
         hours = hours_of(log, reference.profile, window, drifted)
         return root_cause_of(
-            Evidence(compared.columns, reference.sample, inputs, sample.outputs, hours, rules_of(policy.drift))
+            Evidence(compared.columns, reference.sample, sample.inputs, sample.outputs, hours, rules_of(policy.drift))
         )
     except UnavailableError:
         raise
@@ -253,9 +251,8 @@ def _for_eyes(
     reference: KeptReference, sample: WindowRows, policy: ModelPolicy, title: str
 ) -> tuple[dict[str, float], bytes | None]:
     """Give Evidently's verdict and report on both samples."""
-    inputs = _like_reference(sample, reference)
     left_out = {*policy.drift.ignore, *_withheld(policy.privacy, reference)}
-    columns, _ = guard(reference.sample, inputs, "data", left_out)
+    columns, _ = guard(reference.sample, sample.inputs, "data", left_out)
     others, _ = guard(reference.sample, sample.outputs, "prediction", left_out)
 
     # takes seconds in the process's first check: only now is it sure to be needed
@@ -264,13 +261,13 @@ def _for_eyes(
     return shown([*columns, *others], title=title)
 
 
-def _like_reference(sample: WindowRows, reference: KeptReference) -> pd.DataFrame:
-    """Give the sample's inputs, hashed where the reference is."""
+def _like_reference(sample: WindowRows, reference: KeptReference) -> WindowRows:
+    """Give the sample with inputs hashed where the reference is."""
     inputs = sample.inputs.copy(deep=False)
     for name, hashed in reference.hashes.items():
         if name in inputs:
             inputs[name] = inputs[name].astype(object).map(hashed, na_action="ignore")
-    return inputs
+    return replace(sample, inputs=inputs)
 
 
 def _served(model: str, pointers: Pointers) -> int | None:

@@ -26,15 +26,19 @@ def picture_of(report: DriftReport) -> bytes | None:
     axes.barh(places, [one.score or 0.0 for one in shown], color=[_DRIFTED if one.drifted else _NOT for one in shown])
     bounds = [(place, one.threshold) for place, one in zip(places, shown, strict=True) if one.threshold is not None]
     axes.scatter([bound for _, bound in bounds], [place for place, _ in bounds], marker="|", s=160, color="black")
-    # names are data: nothing in them is mathematics
-    names = [f"{one.column[:40]} ({one.method})".replace("$", r"\$") for one in shown]
+    names = [literal(f"{one.column[:40]} ({one.method})") for one in shown]
     axes.set_yticks(list(places), names, fontsize=8)
     axes.set_xlabel("size of the difference; the mark is where it can become drift", fontsize=8)
     title = f"{report.model} version {report.version}: {report.verdict.value}, {report.window}"
-    axes.set_title(title.replace("$", r"\$"), fontsize=8)
+    axes.set_title(literal(title), fontsize=8)
     left_out = len(compared) - len(shown)
     if left_out:
         figure.text(0.99, 0.01, f"{left_out} more columns", ha="right", fontsize=7)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
+
+
+def literal(text: str) -> str:
+    """Give text for a picture: names are data, nothing in them is mathematics."""
+    return text.replace("$", r"\$")

@@ -4,6 +4,7 @@ from datetime import datetime
 from io import BytesIO
 from typing import Any
 
+from drift.picture import literal
 from mlflow_ext.domain.drift import DriftReport
 from mlflow_ext.domain.root_cause import ColumnCause, Course, DriftSlice, RootCause
 
@@ -39,7 +40,7 @@ def picture_of(report: DriftReport, cause: RootCause) -> bytes | None:
         _draw_slice(free.pop(0), cause.slice)
     if panels[2]:
         _draw_lines(free.pop(0), lines, report)
-    figure.suptitle(_literal(f"{report.model} version {report.version}: root cause, {report.window}"), fontsize=9)
+    figure.suptitle(literal(f"{report.model} version {report.version}: root cause, {report.window}"), fontsize=9)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
@@ -53,7 +54,7 @@ def _draw_columns(axes: Any, columns: tuple[ColumnCause, ...]) -> None:
     if known:
         axes.barh(places, [one.importance or 0.0 for one in ordered], height=0.3, color="#2c3e50", label="importance")
         axes.legend(fontsize=7, loc="lower right")
-    axes.set_yticks(list(places), [_literal(one.column[:40]) for one in ordered], fontsize=8)
+    axes.set_yticks(list(places), [literal(one.column[:40]) for one in ordered], fontsize=8)
     by = "difference times importance" if known else "difference"
     axes.set_title(f"which columns, by {by}", fontsize=8, loc="left")
     axes.tick_params(axis="x", labelsize=7)
@@ -66,19 +67,17 @@ def _draw_slice(axes: Any, found: DriftSlice) -> None:
     axes.set_yticks([1, 0], ["reference", "window"], fontsize=8)
     axes.set_xlim(0, 1.12)
     axes.tick_params(axis="x", labelsize=7)
-    axes.set_title(_literal("which rows: " + " and ".join(found.conditions))[:160], fontsize=8, loc="left")
+    axes.set_title(literal("which rows: " + " and ".join(found.conditions))[:160], fontsize=8, loc="left")
 
 
 def _draw_lines(axes: Any, columns: list[ColumnCause], report: DriftReport) -> None:
     for one, colour in zip(columns, _COLOURS, strict=False):
         times = [datetime.fromisoformat(at) for at, _ in one.timeline]
-        axes.plot(
-            times, [distance for _, distance in one.timeline], lw=1, color=colour, label=_literal(one.column[:40])
-        )
+        axes.plot(times, [distance for _, distance in one.timeline], lw=1, color=colour, label=literal(one.column[:40]))
         if one.at is not None and one.course in (Course.SINCE, Course.UNTIL):
             axes.axvline(datetime.fromisoformat(one.at), color=colour, ls="--", lw=1)
-    for level, ends in ((0, ":"), (1, ":")):
-        axes.axhline(level, color="#7f8c8d", lw=0.8, ls=ends)
+    for level in (0, 1):
+        axes.axhline(level, color="#7f8c8d", lw=0.8, ls=":")
     axes.axvspan(report.window.since, report.window.until, color="#f4ecf7", zorder=0)
     axes.set_title(
         "since when: 0 as the reference, 1 as the window (shaded); dashed: change point", fontsize=8, loc="left"
@@ -87,8 +86,3 @@ def _draw_lines(axes: Any, columns: list[ColumnCause], report: DriftReport) -> N
     axes.tick_params(labelsize=7)
     for label in axes.get_xticklabels():
         label.set_rotation(20)
-
-
-def _literal(text: str) -> str:
-    """Names are data: nothing in them is mathematics."""
-    return text.replace("$", r"\$")

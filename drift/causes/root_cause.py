@@ -127,14 +127,13 @@ def _shift(
     if found is not None:
         sides = [(found.of(rows), said) for rows, said in ((there, answer.there), (here, answer.here))]
         by_slice = _by_share(*sides)
-    faithful = explained is not None and bool(explained.moved)
     return PredictionShift(
         output=answer.name,
         reference_mean=means[0],
         window_mean=means[1],
         by_slice=by_slice,
         fidelity=None if explained is None else explained.fidelity,
-        together=explained.together if faithful and explained is not None else None,
+        together=explained.together if explained is not None and explained.moved else None,
     )
 
 

@@ -165,10 +165,11 @@ class _Split:
 def _split(values: Floats, weights: Floats, at: Floats) -> _Split:
     """Split hours in two, beside the cycle of the day where there is a day to see it in."""
     roots = np.sqrt(weights)
-    base = _cycle(at) * roots[:, None]
+    waves = _cycle(at)
+    base, weighed = waves * roots[:, None], values * roots
     axes, _ = np.linalg.qr(base)
 
-    rest = values * roots - axes @ (axes.T @ (values * roots))
+    rest = weighed - axes @ (axes.T @ weighed)
     # of each split the column that is 1 from its hour on, less what the cycle explains of it: sums from the end
     reach = np.cumsum((axes * roots[:, None])[::-1], axis=0)[::-1][1:]
     sizes = np.cumsum(weights[::-1])[::-1][1:] - (reach**2).sum(axis=1)
@@ -179,17 +180,16 @@ def _split(values: Floats, weights: Floats, at: Floats) -> _Split:
     after = np.arange(len(values)) > best
 
     design = np.column_stack([base, after * roots])
-    fitted, *_ = np.linalg.lstsq(design, values * roots, rcond=None)
-    inflation = _inflation(values * roots - design @ fitted, design.shape[1] + 1)
-    cycle = _cycle(at)[:, 1:] @ fitted[1:-1]
+    fitted, *_ = np.linalg.lstsq(design, weighed, rcond=None)
+    inflation = _inflation(weighed - design @ fitted, design.shape[1] + 1)
+    cycle = waves[:, 1:] @ fitted[1:-1]
     flat = values - (cycle - np.average(cycle, weights=weights))
     before, later = (float(np.average(flat[some], weights=weights[some])) for some in (~after, after))
 
-    line = np.column_stack([base[:, 0], at * roots])
     left = max(0.0, whole - gain)
     freedom = max(0, len(at) - base.shape[1] - 1)
     # a line has fewer numbers to fit than a split with the cycle: what is left is compared per freedom
-    of_line = [_left(np.column_stack([base, line[:, 1]]), values * roots), _left(line, values * roots)]
+    of_line = [_left(np.column_stack([some, at * roots]), weighed) for some in (base, roots)]
     is_line = left > 0 and min(of_line) < left / max(1, freedom - 1)
     return _Split(best + 1, before, later, gain, left, freedom, is_line, inflation)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from drift.causes.features import Feature, Matrix
 from mlflow_ext.domain.root_cause import DriftSlice
@@ -26,7 +27,7 @@ WORTH_BEING_RARE = 0.05
 """What came, or a small part that went, says more than what most rows of the reference are."""
 _SEED = 0
 _Z = 2.5758
-"""Of 99 % intervals."""
+"""Of the 99 % interval of the lift."""
 Mask = NDArray[np.bool_]
 
 
@@ -188,7 +189,8 @@ def _measured(conditions: tuple[Condition, ...], there: Matrix, here: Matrix) ->
     n, m = len(there), len(here)
     a, b = int(inside(conditions, there).sum()), int(inside(conditions, here).sum())
     p, q = a / n, b / m
-    lows, highs = zip(_wilson(a, n), _wilson(b, m), strict=True)
+    intervals = [binomtest(count, rows).proportion_ci(0.99, method="wilson") for count, rows in ((a, n), (b, m))]
+    lows, highs = zip(*intervals, strict=True)
     change = q - p
     low = change - math.hypot(q - lows[1], highs[0] - p)
     high = change + math.hypot(highs[1] - q, p - lows[0])
@@ -205,13 +207,6 @@ def _measured(conditions: tuple[Condition, ...], there: Matrix, here: Matrix) ->
         lift_low=ratio * math.exp(-_Z * spread),
         lift_high=ratio * math.exp(_Z * spread),
     )
-
-
-def _wilson(count: int, rows: int) -> tuple[float, float]:
-    share, extra = count / rows, _Z * _Z / rows
-    centre = (share + extra / 2) / (1 + extra)
-    reach = _Z / (1 + extra) * math.sqrt(share * (1 - share) / rows + extra / (4 * rows))
-    return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
 def _short(name: str) -> str:
