@@ -68,6 +68,9 @@ OVERRIDABLE = OPEN_STATES - {PromotionState.ROLLING_OUT}
 LETS_GO = frozenset({PromotionEvent.APPROVED, PromotionEvent.OVERRIDE})
 """A person's decision: its note becomes the reason, and any worker takes it from there."""
 
+KEEPS_REASON = frozenset({PromotionEvent.AGREED, PromotionEvent.COMPARE_ANEW})
+"""The promotion goes on as before: the step's note is only its own."""
+
 
 def leaves_worker(event: PromotionEvent, state: PromotionState) -> bool:
     """Tell whether a step to a state takes the promotion out of its worker's hands."""

@@ -224,20 +224,23 @@ class Promoter:
 
     def _yield_to(self, promotion: Promotion, version: ModelVersion, latest: int) -> Promotion:
         """Judge it again, or end it and say so at its version: it was decided before another version was there."""
-        first = next((one for one in self.promotions.find(promotion.model, version=latest) if not one.dry_run), None)
-        by_gates = first is not None and not self._has_spoken(first) and not self._has_spoken(promotion)
-        if first is not None and by_gates and first.state is PromotionState.ROLLING_OUT:
-            self._postpone(
-                promotion, RETRY, f"waits for the end of promotion {first.id} of version {latest}", _MOMENT_S
-            )
+        first = self._first_by_gates(promotion, latest)
+        if first is not None and first.state is PromotionState.ROLLING_OUT:
+            note = f"waits for the end of promotion {first.id} of version {latest}"
+            self._postpone(promotion, RETRY, note, _MOMENT_S)
             return self.promotions.get(promotion.id)
-        if first is not None and by_gates and first.state is PromotionState.PROMOTED:
+        if first is not None and first.state is PromotionState.PROMOTED:
             note = f"version {latest} was first, by promotion {first.id}: the gates compare with that one now"
             return self.promotions.record(promotion, PromotionEvent.COMPARE_ANEW, note=note)
         reason = outranked_words(promotion, latest)
         self._show(promotion, version, GateReport.from_dict(promotion.report or {"results": []}), reason)
         _log.info("promotion_outranked model=%s promotion=%s by_version=%s", promotion.model, promotion.id, latest)
         return self._supersede(promotion, reason, version)
+
+    def _first_by_gates(self, promotion: Promotion, latest: int) -> Promotion | None:
+        """Give the newest promotion of the version in Production, unless a person has spoken for it or for this one."""
+        first = next((one for one in self.promotions.find(promotion.model, version=latest) if not one.dry_run), None)
+        return None if first is None or self._has_spoken(first) or self._has_spoken(promotion) else first
 
     def _has_spoken(self, promotion: Promotion) -> bool:
         """Tell whether a person has let it go on."""

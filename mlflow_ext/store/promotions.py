@@ -10,6 +10,7 @@ from mlflow_ext.domain.audit import AuditEvent, promotion_action
 from mlflow_ext.domain.events import RegistryEventKind
 from mlflow_ext.domain.pins import Manifest, Pin
 from mlflow_ext.domain.promotion import (
+    KEEPS_REASON,
     OPEN_STATES,
     OVERRIDABLE,
     Promotion,
@@ -266,7 +267,7 @@ def apply_step(
     columns = _settable(columns)
     if leaves_worker(event, state):
         columns |= {"lease_owner": None, "lease_until": None}
-        if event not in (PromotionEvent.AGREED, PromotionEvent.COMPARE_ANEW):
+        if event not in KEEPS_REASON:
             columns["reason"] = note
     seen = and_(table.c.id == promotion.id, table.c.state == promotion.state, table.c.attempt == promotion.attempt)
     if unheld:

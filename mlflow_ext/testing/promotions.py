@@ -9,6 +9,7 @@ from typing import Any
 from mlflow_ext.domain.approval import Approval
 from mlflow_ext.domain.pins import Manifest, Pin
 from mlflow_ext.domain.promotion import (
+    KEEPS_REASON,
     OVERRIDABLE,
     Promotion,
     PromotionEvent,
@@ -180,7 +181,7 @@ class MemoryPromotions:
                 raise ConflictError(f"promotion {promotion.id} is held by a worker")
             if leaves_worker(event, state):
                 self.shelf.leases.pop(promotion.id, None)
-                if event not in (PromotionEvent.AGREED, PromotionEvent.COMPARE_ANEW):
+                if event not in KEEPS_REASON:
                     columns["reason"] = note
             if files is not None:
                 pin = Pin(promotion.model, promotion.version, files, promotion.id, self.shelf.now())
