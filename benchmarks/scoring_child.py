@@ -11,12 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from numpy.typing import NDArray
 from starlette.types import ASGIApp
 
 from mlflow_ext.bootstrap import Services, lifecycle
 from mlflow_ext.config import Settings
+from mlflow_ext.errors import UnavailableError
 from mlflow_ext.registry.loading import load_judged
 from mlflow_ext.spool import PredictionRecord, SpoolWriter
 from mlflow_ext.spool_room import SpoolBounds
@@ -25,17 +28,21 @@ from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.feedback import Feedback
 from serving.admission import Admission
 from serving.app import create_app
+from serving.asked import Asked
 from serving.authority import Authority
 from serving.batcher import Batcher
 from serving.codecs import mlflow_protocol
+from serving.codecs.answer import Answer
 from serving.control import Control
+from serving.host.compiling import compile_plan
+from serving.host.opened import OpenedVersion
 from serving.hot_path import HotPath
+from serving.kernels import Rows
 from serving.metrics import Metrics
 from serving.openinference.short_way import ShortInference
 from serving.parts import Parts
-from serving.plan import compile_plan
 from serving.pool import LoadedVersion, Pool
-from serving.prediction_log import PredictionLog, Understood
+from serving.prediction_log import PredictionLog, Rewritten, Understood
 from serving.process import Server
 from serving.scoring import Scorer
 from serving.short_connection import short
@@ -59,21 +66,38 @@ class NoLog(PredictionLog):
     """Writes nothing."""
 
     def append(
-        self, loaded: LoadedVersion, records: Sequence[PredictionRecord], understood: Understood | None = None
+        self,
+        loaded: LoadedVersion,
+        records: Sequence[PredictionRecord],
+        understood: Understood | Rewritten | None = None,
     ) -> bool:
         """Do nothing."""
         return True
+
+
+class NoHost:
+    """Takes the place of a model host, which nothing that is measured here asks."""
+
+    trouble = None
+
+    async def ask(self, asked: Asked, timeout_s: float) -> Answer:
+        """Refuse."""
+        raise UnavailableError("there is no model host here")
+
+    async def predict(self, rows: Rows) -> NDArray[Any] | None:
+        """Refuse."""
+        raise UnavailableError("there is no model host here")
 
 
 def loaded(files: Path) -> LoadedVersion:
     """Load the model with its plan."""
     model = load_judged(files)
     schema = model.metadata.get_input_schema()
-    bare = LoadedVersion(MODEL, 1, None, model, schema)
-    plan = compile_plan(model, schema, partial(mlflow_protocol.accepted, bare))
-    if plan is None or plan.engine != "kernel":
+    opened = OpenedVersion(MODEL, 1, None, model, schema)
+    made = compile_plan(model, schema, partial(mlflow_protocol.accepted, opened))
+    if made is None or made.compiled.engine != "kernel":
         raise SystemExit("the model got no compiled plan, so there is nothing to measure")
-    return LoadedVersion(MODEL, 1, None, model, schema, plan=plan)
+    return LoadedVersion(MODEL, 1, None, NoHost(), plan=made.plan, inputs=tuple(schema.input_names()))
 
 
 def run(mode: str, files: Path, directory: Path, port: int) -> None:

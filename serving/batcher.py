@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
 
+from mlflow_ext.errors import UnavailableError
 from mlflow_ext.spool import PredictionRecord
 from serving.kernels import Rows
 from serving.metrics import Metrics, observe_all
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Computing = asyncio.Task[list[bytes | None]]
 
 MOST_ROWS = 2_048
 """A batch is not added to beyond so many rows: those who came first should not wait for those who came last."""
@@ -102,6 +104,7 @@ class Batcher:
         self._metrics = metrics
         self._threads = threads
         self._queues: defaultdict[LoadedVersion, _Queue] = defaultdict(_Queue)
+        self._apart: set[Computing] = set()
         self._counted: WeakKeyDictionary[LoadedVersion, _Counted] = WeakKeyDictionary()
 
     def at_once(self, loaded: LoadedVersion, plan: Plan, one: Waiting) -> bytes | None:
@@ -131,14 +134,29 @@ class Batcher:
         while queue.waiting:
             batch = queue.take()
             self._counters(loaded).in_progress.inc(len(batch))
-            _give(batch, self._answer(loaded, plan, batch))
+            if plan.apart is not None and plan.goes_apart(sum(len(one.rows) for one in batch)):
+                work = self._begin_apart(loaded, plan, batch)
+                work.add_done_callback(partial(_give_result, batch))
+            else:
+                _give(batch, self._answer(loaded, plan, batch))
         self._queues.pop(loaded, None)
 
     def _start(self, loaded: LoadedVersion, plan: Plan, queue: _Queue) -> None:
         batch = queue.take()
         queue.running += 1
-        work = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, loaded, plan, batch)
+        work: asyncio.Future[list[bytes | None]]
+        if plan.apart is not None:
+            work = self._begin_apart(loaded, plan, batch)
+        else:
+            work = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, loaded, plan, batch)
         work.add_done_callback(partial(self._done, loaded, plan, queue, batch))
+
+    def _begin_apart(self, loaded: LoadedVersion, plan: Plan, batch: list[Waiting]) -> Computing:
+        work = asyncio.get_running_loop().create_task(self._answer_apart(loaded, plan, batch))
+        # the event loop itself does not keep a task alive
+        self._apart.add(work)
+        work.add_done_callback(self._apart.discard)
+        return work
 
     def _done(
         self,
@@ -149,7 +167,7 @@ class Batcher:
         work: "asyncio.Future[list[bytes | None]]",
     ) -> None:
         queue.running -= 1
-        _give(batch, [None] * len(batch) if work.cancelled() or work.exception() else work.result())
+        _give_result(batch, work)
         if queue.waiting:
             self._start(loaded, plan, queue)
         elif queue.running == 0:
@@ -159,6 +177,19 @@ class Batcher:
         """Compute, log and count a batch; `None` for each request that MLflow's own code has to answer."""
         at = datetime.now(UTC)
         answers = self._computed(plan, batch)
+        self._keep(loaded, plan, batch, answers, at)
+        return answers
+
+    async def _answer_apart(self, loaded: LoadedVersion, plan: Plan, batch: list[Waiting]) -> list[bytes | None]:
+        """The same for a batch that the model host computes."""
+        at = datetime.now(UTC)
+        answers = await self._computed_apart(plan, batch)
+        self._keep(loaded, plan, batch, answers, at)
+        return answers
+
+    def _keep(
+        self, loaded: LoadedVersion, plan: Plan, batch: list[Waiting], answers: list[bytes | None], at: datetime
+    ) -> None:
         now = time.perf_counter()
         given = [(one, answer) for one, answer in zip(batch, answers, strict=True) if answer and not one.late]
         records = [
@@ -182,20 +213,13 @@ class Batcher:
             counted.rows.observe(sum(len(one.rows) for one, _ in given))
             observe_all(counted.latency, [now - one.began for one, _ in given])
         counted.in_progress.dec(len(batch))
-        return answers
 
     def _computed(self, plan: Plan, batch: list[Waiting]) -> list[bytes | None]:
         try:
             if len(batch) > 1 and plan.batches:
                 together = plan.predict(joined([one.rows for one in batch]))
                 if together is not None:
-                    answers: list[bytes | None] = []
-                    end = 0
-                    for one in batch:
-                        begin, end = end, end + len(one.rows)
-                        one.predictions = together[begin:end]
-                        answers.append(write(one.predictions))
-                    return answers
+                    return _parts(batch, together)
             for one in batch:
                 one.predictions = plan.predict(one.rows)
             return [None if one.predictions is None else write(one.predictions) for one in batch]
@@ -203,6 +227,24 @@ class Batcher:
         except Exception as exc:
             logger.warning("event=plan_failed engine=%s reason=%r", plan.engine, str(exc)[:200])
             return [None] * len(batch)
+
+    async def _computed_apart(self, plan: Plan, batch: list[Waiting]) -> list[bytes | None]:
+        apart = plan.apart
+        if apart is None:
+            return self._computed(plan, batch)
+        try:
+            if len(batch) > 1 and plan.batches:
+                together = await apart(joined([one.rows for one in batch]))
+                if together is not None:
+                    return _parts(batch, together)
+            alone = await asyncio.gather(*(apart(one.rows) for one in batch))
+            for one, predictions in zip(batch, alone, strict=True):
+                one.predictions = predictions
+            return [None if predictions is None else write(predictions) for predictions in alone]
+        except (TimeoutError, UnavailableError) as exc:
+            logger.warning("event=plan_failed engine=%s reason=%r", plan.engine, str(exc)[:200])
+        # what can be computed here as well, if slower, is
+        return await self.on_thread(self._computed, plan, batch) if plan.few_rows else [None] * len(batch)
 
     def _counters(self, loaded: LoadedVersion) -> "_Counted":
         found = self._counted.get(loaded)
@@ -224,3 +266,18 @@ def _give(batch: list[Waiting], answers: list[bytes | None]) -> None:
         # one client's connection must not cost the others their answers
         except Exception:
             logger.exception("event=answer_not_given request_id=%s", one.request_id)
+
+
+def _give_result(batch: list[Waiting], work: "asyncio.Future[list[bytes | None]]") -> None:
+    _give(batch, [None] * len(batch) if work.cancelled() or work.exception() else work.result())
+
+
+def _parts(batch: list[Waiting], together: NDArray[Any]) -> list[bytes | None]:
+    """Give each request its own rows' part of what was computed together."""
+    answers: list[bytes | None] = []
+    end = 0
+    for one in batch:
+        begin, end = end, end + len(one.rows)
+        one.predictions = together[begin:end]
+        answers.append(write(one.predictions))
+    return answers

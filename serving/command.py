@@ -54,10 +54,10 @@ def serve(host: str | None, port: int | None, workers: int | None, roles: tuple[
             listening = _listen(settings)
             settings = settings.model_copy(update={"auth": settings.auth_at(settings.serving_host)})
             url = _url(settings, host, port, listening)
-            rehearsing = stack.enter_context(_rehearsing())
-            address = Path(rehearsing.getsockname())
+            hosting = stack.enter_context(_hosting())
+            address = Path(hosting.getsockname())
             groups.append(_scoring(settings, url, listening.fileno(), address))
-            groups.append([_rehearsal(rehearsing.fileno())])
+            groups.append([_hosts(hosting.fileno())])
             click.echo(f"promotion service: {url} (docs at {url}/docs)")
             _say_who_may_ask(settings)
         if "promotion" in roles:
@@ -113,35 +113,36 @@ def _url(settings: Settings, host: str | None, port: int | None, listening: "soc
 
 
 @contextmanager
-def _rehearsing() -> "Iterator[socket.socket]":
-    """Open the socket on which models are loaded first, where nobody else of this machine can ask."""
+def _hosting() -> "Iterator[socket.socket]":
+    """Open the socket on which model hosts are asked for, where nobody else of this machine can ask."""
     import socket
     from tempfile import TemporaryDirectory
 
     # not below the data directory: a socket's path has at most 107 characters
     with TemporaryDirectory(prefix="mlflow-ext-") as directory, socket.socket(socket.AF_UNIX) as opened:
-        opened.bind(f"{directory}/rehearsal")
+        opened.bind(f"{directory}/hosts")
         opened.listen(BACKLOG)
         yield opened
 
 
-def _rehearsal(fd: int) -> "Child":
+def _hosts(fd: int) -> "Child":
     from serving.children import Child
-    from serving.rehearsal_process import ENVIRONMENT
+    from serving.host.environment import HOSTS
 
     return Child(
-        name="rehearsal",
-        command=(*_python(), "serving.rehearsal_process", "--fd", str(fd)),
+        name="model hosts",
+        command=(*_python(), "serving.host.process", "--fd", str(fd)),
         stop_within_s=5.0,
-        environment=ENVIRONMENT,
+        environment=HOSTS,
         pass_fds=(fd,),
     )
 
 
-def _scoring(settings: Settings, url: str, fd: int, rehearsal: Path) -> "list[Child]":
+def _scoring(settings: Settings, url: str, fd: int, hosts: Path) -> "list[Child]":
     from prometheus_client.multiprocess import mark_process_dead
 
     from serving.children import Child
+    from serving.host.environment import ONE_THREAD
 
     counters = _metrics_dir(settings, create=True)
 
@@ -151,10 +152,10 @@ def _scoring(settings: Settings, url: str, fd: int, rehearsal: Path) -> "list[Ch
     return [
         Child(
             name=f"scoring {number}",
-            command=(*_python(), "serving.process", "--fd", str(fd), "--rehearsal", str(rehearsal)),
+            command=(*_python(), "serving.process", "--fd", str(fd), "--hosts", str(hosts)),
             again=("--restarted",),
             stop_within_s=settings.serving_drain_s + settings.serving_stop_s + 5,
-            environment={**_passed_on(settings, url), "PROMETHEUS_MULTIPROC_DIR": str(counters)},
+            environment={**_passed_on(settings, url), **ONE_THREAD, "PROMETHEUS_MULTIPROC_DIR": str(counters)},
             pass_fds=(fd,),
             ended=ended,
         )

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlflow_ext.domain.tokens import Right
+from serving.asked import Asked
 from serving.authority import Refusal
 from serving.batcher import INLINE_BYTES, Waiting
 from serving.parts import Parts
@@ -140,7 +141,7 @@ class HotPath:
                 answer = await self._answer(admitted, body, id_, began)
             except TimeoutError:
                 late = Scored(too_late(self._timeout_s), loaded)
-                asked = ScoringRequest(id_, loaded.model, None, body, admitted.content_type)
+                asked = ScoringRequest(id_, loaded.model, None, Asked("mlflow", body, admitted.content_type))
                 self._scorer.count(asked, late, time.perf_counter() - began)
                 return response(late.answer, id_, {**version_headers(loaded), REQUEST_ID: id_})
             return None if answer is None else _Answer(loaded, id_, answer)
@@ -157,7 +158,7 @@ class HotPath:
         future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         one = Waiting(id_, body, admitted.content_type, rows, began, partial(to_future, future))
         work = future
-        if small:
+        if small or plan.goes_apart(len(rows)):
             batcher.submit(admitted.loaded, plan, one)
         else:
             work = batcher.on_thread(batcher.at_once, admitted.loaded, plan, one)

@@ -1,80 +1,112 @@
-"""From a version in the registry to one that can answer: fetch, judge, load, warm. When to do so: `watcher.py`."""
+"""From a version in the registry to one that can answer: opened in a model host, its plan brought here.
+
+What happens there: `host/opening.py`. When to do so: `watcher.py`. A call takes from milliseconds to minutes and
+belongs on a thread of its own.
+"""
 
 import gc
+import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
+import psutil
+from numpy.typing import NDArray
 
+from mlflow_ext.config import Settings
 from mlflow_ext.domain.pins import Manifest
+from mlflow_ext.domain.privacy import KeyedHash
 from mlflow_ext.domain.stages import ModelVersion
-from mlflow_ext.domain.twins import TwinRefusedError
-from mlflow_ext.errors import MlflowExtError, UnavailableError
-from mlflow_ext.policy import ServingPolicy
-from mlflow_ext.registry.artifacts import directory_of
-from mlflow_ext.registry.loading import load_judged, open_model
-from mlflow_ext.registry.model_files import manifest_of
-from serving.codecs import mlflow_protocol
-from serving.onnx_engine import OfferedTwin
-from serving.plan import compile_plan
+from mlflow_ext.domain.twins import JudgedTwin
+from mlflow_ext.errors import MlflowExtError
+from mlflow_ext.policy import ModelPolicy
+from serving.bounds import Bounds
+from serving.compiled_plans import unpack
+from serving.host_opening import Hosts, OpenedHost
+from serving.host_request import HostRequest
+from serving.kernels import CompiledKernel, Rows
+from serving.metrics import Metrics
+from serving.model_host import Host, ModelHost
+from serving.plan import CompiledPlan, Plan, plan_of
 from serving.pool import LoadedVersion
-from serving.quantised_twin import OfferedQuantisedTwin
-from serving.rehearsal import ModelLoadError
-from serving.twins import Twins
 
 logger = logging.getLogger(__name__)
 
-INPUT_EXAMPLE = "serving_input_example.json"
-"""The input example as MLflow saves it: a request body in its scoring protocol."""
-KEPT_EXAMPLE_BYTES = 64 * 1024
-"""Largest input example that is kept to be shown."""
 
+@dataclass(frozen=True, slots=True)
+class LoadSettings:
+    """What every load has in common.
 
-PREPARED = ("mlflow.sklearn", "skops.io", "sklearn.pipeline", "pandas")
-"""What loading most models imports; seconds of it, better spent before the first model is wanted."""
+    Attributes:
+        mlflow_url: Address of MLflow's server.
+        directory: Where models are kept, `<data_dir>/models`.
+        timeout_s: As for `HostRequest`.
+        memory_bytes: As for `HostRequest`.
+        threads: As for `HostRequest`.
+        bounds: As for `HostRequest`.
+        request_timeout_s: How long the answer to a request may take.
+        keyed_hash: What hashes personal data; `None` without a key.
+    """
 
+    mlflow_url: str
+    directory: Path
+    timeout_s: float
+    memory_bytes: int
+    threads: int
+    bounds: Bounds
+    request_timeout_s: float
+    keyed_hash: KeyedHash | None = None
 
-def prepare() -> None:
-    """Import what the first load would otherwise wait for."""
-    for module in PREPARED:
-        import_module(module)
+    @classmethod
+    def of(cls, settings: Settings) -> "LoadSettings":
+        """Take them from the settings."""
+        return cls(
+            mlflow_url=settings.mlflow_url,
+            directory=settings.models_dir,
+            timeout_s=settings.load_timeout_s,
+            memory_bytes=settings.load_memory_bytes or psutil.virtual_memory().total // 2,
+            threads=settings.scoring_threads,
+            bounds=Bounds.of(settings),
+            request_timeout_s=settings.request_timeout_s,
+            keyed_hash=settings.keyed_hash(),
+        )
 
 
 class Loader:
-    """Loads versions from MLflow; a call takes from milliseconds to minutes and belongs on a thread of its own."""
+    """Loads versions."""
 
     def __init__(
         self,
-        client: MlflowClient,
-        directory: Path,
-        policy: Callable[[str], ServingPolicy],
+        hosts: Hosts,
+        settings: LoadSettings,
+        policy: Callable[[str], ModelPolicy],
         pinned: Callable[[str, int], Manifest | None],
-        rehearsal: Callable[[Path], None],
-        twins: Twins,
+        judged: Callable[[str, int], JudgedTwin | None],
+        metrics: Metrics,
     ) -> None:
         """Take what a load needs.
 
         Args:
-            client: Points at MLflow's server.
-            directory: Where files are kept.
-            policy: How a model is served.
+            hosts: Opens model hosts.
+            settings: What every load has in common.
+            policy: By model.
             pinned: By model and version, the files that passed the gates.
-            rehearsal: Loads judged files in another process first, and raises where that went wrong.
-            twins: Finds ONNX twins.
+            judged: By model and version, what became of its twin when its gates were asked.
+            metrics: Deaths of hosts are counted there.
         """
-        self._client = client
-        self._directory = directory
+        self._hosts = hosts
+        self._settings = settings
         self._policy = policy
         self._pinned = pinned
-        self._rehearsal = rehearsal
-        self._twins = twins
+        self._judged = judged
+        self._metrics = metrics
+        # few at a time: a machine on which many hosts have died is in trouble already
+        self._reopening = ThreadPoolExecutor(2, thread_name_prefix="reopen")
 
     def load(self, version: ModelVersion) -> LoadedVersion:
         """Load one version and let it predict its input example once, when it has one.
@@ -85,7 +117,7 @@ class Loader:
             UnsafeModelError: Its files ask for more trust than policy gives, or are not those that passed the gates.
             ModelLoadError: It cannot be loaded, or cannot answer its own input example.
         """
-        return self._load(version, self._pinned(version.model, version.version))
+        return self._load(self._request(version, pinned=self._pinned(version.model, version.version)))
 
     def load_again(self, version: ModelVersion, digest: str) -> LoadedVersion:
         """Load a version that was served from here before, without PostgreSQL and MLflow.
@@ -99,88 +131,82 @@ class Loader:
             UnsafeModelError: As for `load`.
             ModelLoadError: As for `load`.
         """
-        directory = directory_of(version, self._directory)
-        manifest = manifest_of(directory) if directory.is_dir() else None
-        if manifest is None or manifest.digest != digest:
-            state = "not there" if manifest is None else "changed"
-            raise UnavailableError(
-                f"PostgreSQL does not say what is in Production, and this machine's copy of version {version.version} "
-                f"of model {version.model!r}, served last, is {state}"
-            )
-        return self._load(version, manifest)
+        return self._load(self._request(version, digest=digest))
 
     def with_twin(self, loaded: LoadedVersion) -> LoadedVersion:
-        """Have the twin of a loaded version made, which takes seconds; gives the version as it is to answer then."""
-        tolerance, wanted = self._policy(loaded.model).onnx_tolerance, self._policy(loaded.model).engine == "onnx"
+        """Give a version with its twin, made anew in a host of its own; or with the reason why it has none."""
         version = ModelVersion(loaded.model, loaded.version, source=loaded.source, workspace=loaded.workspace)
-        directory = directory_of(version, self._directory)
-
-        def make() -> bytes:
-            # the files may have been changed since they were judged
-            if not directory.is_dir() or manifest_of(directory).digest != loaded.digest:
-                raise TwinRefusedError("the copy of its files is gone or was changed")
-            return self._twins.make(directory, tolerance)
-
-        twin = OfferedTwin(make, tolerance, wanted=wanted)
-        answer = partial(mlflow_protocol.accepted, loaded)
-        plan = compile_plan(loaded.predictor, loaded.input_schema, answer, twin=twin)
-        found = plan is not None and plan.engine == "onnx"
-        better = replace(
-            loaded, plan=plan if found else loaded.plan, twin_refused=None if found else twin.refused, twin_later=False
-        )
+        try:
+            better = self._load(self._request(version, digest=loaded.digest, make_twin=True))
+        except MlflowExtError as exc:
+            return replace(loaded, twin_refused=str(exc), twin_later=False)
+        found = better.engine == "onnx"
         logger.info(
             "event=twin_tried model=%r version=%d engine=%s twin_refused=%r",
             *(better.model, better.version, better.engine, better.twin_refused),
         )
-        return better
+        return better if found else replace(loaded, twin_refused=better.twin_refused, twin_later=False)
 
-    def _load(self, version: ModelVersion, pinned: Manifest | None) -> LoadedVersion:
-        began = time.perf_counter()
-        policy = self._policy(version.model)
-        try:
-            opened = open_model(
-                *(self._client, version, self._directory),
-                trust=policy.trust,
-                publishers=policy.publishers,
-                pinned=pinned,
-                rehearse=self._rehearsal,
-            )
-            input_schema = opened.model.metadata.get_input_schema()
-        except MlflowExtError:
-            raise
-        except MemoryError as exc:
-            raise UnavailableError("there is not enough memory to load it") from exc
-        # a model's own loading code may raise anything; whatever it is, this version does not serve
-        except Exception as exc:
-            raise ModelLoadError(_reason("it cannot be loaded", exc)) from exc
-        loaded = LoadedVersion(
-            *(version.model, version.version, version.source, opened.model, input_schema),
-            workspace=version.workspace,
-            digest=opened.manifest.digest,
+    def _request(
+        self,
+        version: ModelVersion,
+        *,
+        pinned: Manifest | None = None,
+        digest: str | None = None,
+        make_twin: bool = False,
+    ) -> HostRequest:
+        common, policy = self._settings, self._policy(version.model)
+        return HostRequest(
+            version=version,
+            mlflow_url=common.mlflow_url,
+            directory=common.directory,
+            policy=policy.serving,
+            pinned=pinned,
+            digest=digest,
+            judged=self._judged_twin(version) if pinned is not None else None,
+            make_twin=make_twin,
+            timeout_s=common.timeout_s,
+            memory_bytes=common.memory_bytes,
+            threads=common.threads,
+            bounds=common.bounds,
+            privacy=policy.privacy if policy.privacy.names else None,
+            keyed_hash=common.keyed_hash if policy.privacy.hash else None,
         )
-        example = _input_example(opened.directory)
-        if example is not None:
-            _warm(loaded, example)
-        twin = None
-        if policy.engine != "python":
-            key = version.model, version.version
-            find = partial(self._twins.find, *key, policy.onnx_tolerance, pinned=pinned is not None)
-            small = partial(self._twins.find_quantised, *key, policy.quantise_loss, pinned=pinned is not None)
-            quantised = OfferedQuantisedTwin(small) if policy.quantise == "int8" else None
-            wanted = policy.engine == "onnx"
-            twin = OfferedTwin(find, policy.onnx_tolerance, wanted=wanted, quantised=quantised)
-        answer = partial(mlflow_protocol.accepted, loaded)
-        plan = compile_plan(opened.model, input_schema, answer, kernels=policy.engine != "python", twin=twin)
+
+    def _judged_twin(self, version: ModelVersion) -> JudgedTwin | None:
+        try:
+            return self._judged(version.model, version.version)
+        # made of the same files, another one is as good
+        except MlflowExtError as exc:
+            logger.warning(
+                "event=twin_not_found model=%r version=%d reason=%r", version.model, version.version, str(exc)
+            )
+            return None
+
+    def _load(self, request: HostRequest) -> LoadedVersion:
+        began = time.perf_counter()
+        version = request.version
+        opened = self._hosts.open(request)
+        told = opened.message
+        try:
+            compiled = None if told.plan is None else unpack(told.plan)
+        except MlflowExtError:
+            opened.close()
+            raise
+        host = self._host(request, opened)
         # what a load leaves lives long: Python's collector need not stop all requests to look at it again and again
         gc.freeze()
-        kept = example if example is not None and len(example) <= KEPT_EXAMPLE_BYTES else None
-        loaded = replace(
-            loaded,
+        loaded = LoadedVersion(
+            *(version.model, version.version, version.source, host),
             load_s=time.perf_counter() - began,
-            plan=plan,
-            twin_refused=twin.refused if twin else None,
-            twin_later=twin.later if twin else False,
-            example=kept,
+            workspace=version.workspace,
+            digest=told.digest,
+            plan=None if compiled is None else planned(compiled, host),
+            twin_refused=told.twin_refused,
+            twin_later=told.twin_later,
+            inputs=None if told.inputs is None else tuple(told.inputs),
+            description=json.loads(told.described),
+            metadata=told.metadata,
         )
         logger.info(
             "event=version_loaded model=%r version=%d load_s=%.3f engine=%s%s",
@@ -189,42 +215,28 @@ class Loader:
         )
         return loaded
 
-
-def rehearse(directory: Path) -> None:
-    """Load judged files and let them predict their input example, for the sake of what may go wrong.
-
-    Raises:
-        ModelLoadError: They cannot be loaded, or cannot answer their own input example.
-        MemoryError: There is not enough memory.
-    """
-    try:
-        model = load_judged(directory)
-        input_schema = model.metadata.get_input_schema()
-    except MemoryError:
-        raise
-    # a model's own loading code may raise anything; whatever it is, this version does not serve
-    except Exception as exc:
-        raise ModelLoadError(_reason("it cannot be loaded", exc)) from exc
-    example = _input_example(directory)
-    if example is not None:
-        _warm(LoadedVersion("rehearsal", 0, None, model, input_schema), example)
+    def _host(self, request: HostRequest, opened: OpenedHost) -> ModelHost:
+        model, version = request.version.model, request.version.version
+        # just the same files once more, wherever MLflow is then
+        again = replace(request, digest=opened.message.digest, make_twin=False)
+        return ModelHost(
+            f"{model} {version}",
+            opened,
+            partial(self._hosts.open, again),
+            self._reopening,
+            self._settings.request_timeout_s,
+            self._metrics.host_deaths.labels(model).inc,
+        )
 
 
-def _warm(loaded: LoadedVersion, example: bytes) -> None:
-    answer = mlflow_protocol.answer(loaded, example, "application/json")
-    if answer.status != 200:
-        raise ModelLoadError(f"it does not answer its own input example: {_message(answer.error)}")
+def planned(compiled: CompiledPlan, host: Host) -> Plan:
+    """Make the plan of a version as it works in a scoring process: what is better done in its host is done there."""
+    compute = compiled.compute
+    if compute is None:
+        return plan_of(compiled, _nowhere, host.predict)
+    few = compute.few_rows if isinstance(compute, CompiledKernel) else None
+    return plan_of(compiled, compute) if few is None else plan_of(compiled, compute, host.predict, few)
 
 
-def _input_example(directory: Path) -> bytes | None:
-    file = directory / INPUT_EXAMPLE
-    return file.read_bytes() if file.is_file() else None
-
-
-def _reason(what: str, exc: Exception) -> str:
-    text = exc.message if isinstance(exc, MlflowException) else str(exc)
-    return f"{what}: {type(exc).__name__}: {' '.join(text.split())[:500]}"
-
-
-def _message(error: dict[str, Any] | None) -> str:
-    return str((error or {}).get("message", "no reason given"))[:500]
+def _nowhere(rows: Rows) -> NDArray[Any]:
+    raise TypeError("the original model is in its host")

@@ -43,6 +43,7 @@ class Metrics:
     refused: Counter = field(init=False)
     loads: Counter = field(init=False)
     load_time: Histogram = field(init=False)
+    host_deaths: Counter = field(init=False)
     swaps: Counter = field(init=False)
     serving: Gauge = field(init=False)
     spool_records: Counter = field(init=False)
@@ -74,6 +75,7 @@ class Metrics:
             "refused": counter("refused", "Requests refused for want of a token, right or model", "reason"),
             "loads": counter("loads", "Attempts to load a version", "model", "outcome"),
             "load_time": histogram("load_seconds", "Fetching, loading and warming a version", _LOAD_S, "model"),
+            "host_deaths": counter("host_deaths", "Model hosts that ended while they were wanted", "model"),
             "swaps": counter("swaps", "Changes of the version that answers", "model"),
             "serving": gauge("version_info", "Processes that answer with this version", "model", "version"),
             "spool_records": counter("spool_records", "Predictions written to the spool", "model"),

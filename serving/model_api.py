@@ -5,11 +5,11 @@ The application's own document, of all routes and no model in particular, is Fas
 
 import json
 from typing import Any
-from urllib.parse import quote
 
+from serving.host.opened import OpenedVersion
 from serving.json_schemas import answer_schema, params_schema, request_schemas
+from serving.model_paths import paths_of
 from serving.openinference.signature import described
-from serving.pool import LoadedVersion
 
 OPENAPI = "3.1.0"
 _ERROR = {
@@ -41,16 +41,7 @@ _HEADERS = {
 }
 
 
-def paths_of(model: str, version: int | None = None) -> tuple[str, str]:
-    """Give where a model, or one version of it, is found under MLflow's protocol and under the Open Inference Protocol.
-
-    Percent-encoded, so that a name cannot be taken for anything else.
-    """
-    own = f"/models/{quote(model, safe='')}" + ("" if version is None else f"/versions/{version}")
-    return own, f"/v2{own}"
-
-
-def describe_api(loaded: LoadedVersion) -> dict[str, Any]:
+def describe_api(loaded: OpenedVersion) -> dict[str, Any]:
     """Describe how to ask a version; JSON-ready."""
     paths: dict[str, Any] = {}
     for version, which in ((None, "the version in Production"), (loaded.version, f"version {loaded.version}")):
@@ -88,7 +79,7 @@ def describe_api(loaded: LoadedVersion) -> dict[str, Any]:
     }
 
 
-def _schemas(loaded: LoadedVersion) -> dict[str, Any]:
+def _schemas(loaded: OpenedVersion) -> dict[str, Any]:
     metadata = loaded.predictor.metadata
     params = params_schema(metadata.get_params_schema())
     forms = [
@@ -139,7 +130,7 @@ def _schemas(loaded: LoadedVersion) -> dict[str, Any]:
     }
 
 
-def _contents(loaded: LoadedVersion) -> dict[str, Any]:
+def _contents(loaded: OpenedVersion) -> dict[str, Any]:
     example = _example(loaded.example)
     return {
         "application/json": {"schema": _reference("Request"), **({"example": example} if example is not None else {})},

@@ -9,7 +9,7 @@ from html import escape
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 
-from serving.model_api import paths_of
+from serving.model_paths import paths_of
 
 STATIC = "/static-offline-docs"
 """Where `fastapi_offline` serves Swagger UI's files."""

@@ -7,23 +7,11 @@ reference, so the former version drains by itself and is freed when its last req
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from mlflow_ext.errors import NotFoundError, UnavailableError
+from serving.model_host import Host
 from serving.plan import Plan
-
-
-class Predictor(Protocol):
-    """What a codec needs of a model: MLflow's `PyFuncModel`, and later compiled plans and engines."""
-
-    @property
-    def metadata(self) -> Any:
-        """Give the model's MLflow metadata (`mlflow.models.Model`)."""
-        ...
-
-    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
-        """Predict."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -34,8 +22,7 @@ class LoadedVersion:
         model: Registered model.
         version: Version number.
         source: Where its files came from; another source under the same number is another model.
-        predictor: The model.
-        input_schema: MLflow's input schema, or `None`.
+        host: What answers what its plan does not.
         load_s: Seconds that fetching, loading and warming took.
         loaded_at: When it became ready.
         workspace: MLflow workspace.
@@ -43,14 +30,15 @@ class LoadedVersion:
         plan: How usual requests are answered without MLflow's code; `None` where only that will do.
         twin_refused: Why no ONNX twin answers, where policy would have let one.
         twin_later: Whether its twin is being made; until then it answers without.
-        example: The input example, as a request of MLflow's scoring protocol; `None` where none is kept.
+        inputs: Names of the signature's inputs; `None` without a signature.
+        description: Its OpenAPI document.
+        metadata: What the Open Inference Protocol tells of it.
     """
 
     model: str
     version: int
     source: str | None
-    predictor: Predictor
-    input_schema: Any
+    host: Host
     load_s: float = 0.0
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     workspace: str = "default"
@@ -58,7 +46,9 @@ class LoadedVersion:
     plan: Plan | None = None
     twin_refused: str | None = None
     twin_later: bool = False
-    example: bytes | None = None
+    inputs: tuple[str, ...] | None = None
+    description: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
     def engine(self) -> str:
@@ -187,6 +177,7 @@ class Pool:
                     "load_s": round(loaded.load_s, 3),
                     "engine": loaded.engine,
                     "twin_refused": loaded.twin_refused,
+                    "trouble": loaded.host.trouble,
                 }
                 for number in self.versions(model)
                 if (loaded := self._loaded.get((model, number))) is not None

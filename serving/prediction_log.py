@@ -48,6 +48,17 @@ class Understood:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewritten:
+    """Requests that the model host has rewritten, since policy wants personal data out of them.
+
+    Attributes:
+        refused: Why it could not.
+    """
+
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Rule:
     share: float
     redactor: Redactor | None
@@ -86,14 +97,17 @@ class PredictionLog:
         self._lock = threading.Lock()
 
     def append(
-        self, loaded: LoadedVersion, records: Sequence[PredictionRecord], understood: Understood | None = None
+        self,
+        loaded: LoadedVersion,
+        records: Sequence[PredictionRecord],
+        understood: Understood | Rewritten | None = None,
     ) -> bool:
         """Write predictions of one version, as its policy wants it.
 
         Args:
             loaded: The version.
             records: What it answered.
-            understood: The same requests as a plan has read them.
+            understood: The same requests as a plan has read them, or what the model host has made of them.
 
         Returns:
             Whether all that is to be kept was written; a loss must not stop the answers.
@@ -104,7 +118,7 @@ class PredictionLog:
         if rule.share < 1.0:
             chosen = [place for place, one in enumerate(records) if is_kept(one.request_id, rule.share)]
             records = [replace(records[place], share=rule.share) for place in chosen]
-            if understood is not None and rule.redactor is not None:
+            if isinstance(understood, Understood) and rule.redactor is not None:
                 understood = Understood(understood.columns, [understood.tables[place] for place in chosen])
             self._metrics.spool_passed_over.labels(model).inc(asked - len(records))
         whole = True
@@ -144,9 +158,9 @@ class PredictionLog:
         policy = self._policy(loaded.model)
         redactor = None
         if policy.privacy.names:
-            redactor = Redactor(policy.privacy, self._keyed_hash, loaded.input_schema)
-            if redactor.unknown:
-                names = ",".join(redactor.unknown)
+            redactor = Redactor(policy.privacy, self._keyed_hash)
+            if unknown := redactor.unknown(loaded.inputs):
+                names = ",".join(unknown)
                 logger.warning(
                     "event=privacy_unknown_columns model=%r version=%d names=%r", loaded.model, loaded.version, names
                 )
@@ -158,15 +172,12 @@ class PredictionLog:
         model: str,
         redactor: Redactor,
         records: Sequence[PredictionRecord],
-        understood: Understood | None,
+        understood: Understood | Rewritten | None,
     ) -> list[PredictionRecord]:
         kept: list[PredictionRecord] = []
         for place, record in enumerate(records):
             try:
-                if understood is None:
-                    kept.append(redactor.rewrite(record))
-                else:
-                    kept.append(redactor.rewrite_rows(record, understood.columns, understood.tables[place]))
+                kept.append(_rewritten(redactor, record, understood, place))
             except UncertainError as exc:
                 self._lose(model, 1, PRIVATE, str(exc))
             # parsers raise whatever they like on what clients send; the answer goes out, the request is not written
@@ -205,3 +216,16 @@ class PredictionLog:
             self._complain_at[reason] = now + COMPLAIN_EVERY_S
             lost, self._unsaid[reason] = self._unsaid[reason], 0
         logger.error("event=predictions_lost model=%r reason=%s lost=%d why=%r", model, reason, lost, why)
+
+
+def _rewritten(
+    redactor: Redactor, record: PredictionRecord, understood: Understood | Rewritten | None, place: int
+) -> PredictionRecord:
+    match understood:
+        case Understood():
+            return redactor.rewrite_rows(record, understood.columns, understood.tables[place])
+        case Rewritten(refused=None):
+            return record
+        case Rewritten(refused=refused):
+            raise UncertainError(refused)
+    raise UncertainError("nobody has rewritten it")

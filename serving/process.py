@@ -16,7 +16,6 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
-from mlflow import MlflowClient
 
 from mlflow_ext.bootstrap import lifecycle, services
 from mlflow_ext.config import Settings, load
@@ -33,20 +32,19 @@ from serving.app import create_app
 from serving.batcher import Batcher
 from serving.control import Control
 from serving.heartbeat import Heartbeat, state_of
+from serving.host_opening import Hosts
 from serving.hot_path import HotPath
 from serving.last_served import LastServed
 from serving.late_twins import LateTwins
-from serving.loader import Loader, prepare
+from serving.loader import Loader, LoadSettings
 from serving.metrics import Metrics
 from serving.openinference.short_way import ShortInference
 from serving.parts import Parts
 from serving.pool import Pool
 from serving.prediction_log import PredictionLog
-from serving.rehearsal import Rehearsal
 from serving.scoring import Scorer
 from serving.token_watch import watched_authority
 from serving.tracing import traced
-from serving.twins import Twins
 from serving.watcher import Watcher
 
 logger = logging.getLogger(__name__)
@@ -79,12 +77,11 @@ class Server(uvicorn.Server):
 
 
 @contextmanager
-def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, Watcher]]:
+def scoring_parts(settings: Settings, hosts: Path) -> Iterator[tuple[Parts, Watcher]]:
     """Build the parts of a scoring process, start what runs beside it, and stop that at the end."""
     with ExitStack() as stack:
         services_ = stack.enter_context(services(settings, name="mlflow-ext scoring"))
         engine, policy = services_.engine, settings.policy
-        client = MlflowClient(tracking_uri=settings.mlflow_url, registry_uri=settings.mlflow_url)
         metrics, pool = Metrics(), Pool()
         settings.require_privacy_key()
         bounds = SpoolBounds(settings.spool_max_bytes, settings.spool_min_free_bytes, settings.serving_workers)
@@ -107,9 +104,7 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
         pins = SqlPins(engine)
         lives = lifecycle(services_)
         loader = Loader(
-            *(client, settings.models_dir, lambda model: policy(model).serving, pins.manifest),
-            Rehearsal(rehearsal, settings.load_timeout_s, settings.load_memory_bytes),
-            Twins(client, settings.models_dir, JudgedTwins(engine).of),
+            *(Hosts(hosts), LoadSettings.of(settings), policy, pins.manifest, JudgedTwins(engine).of, metrics),
         )
         late = LateTwins(loader.with_twin)
         watcher = Watcher(
@@ -151,23 +146,20 @@ def scoring_parts(settings: Settings, rehearsal: Path) -> Iterator[tuple[Parts, 
         yield parts, watcher
 
 
-def run(settings: Settings, fd: int, rehearsal: Path, *, restarted: bool) -> None:
+def run(settings: Settings, fd: int, hosts: Path, *, restarted: bool) -> None:
     """Answer on a listening socket until SIGTERM or SIGINT.
 
     Args:
         settings: The settings.
         fd: File descriptor of the socket.
-        rehearsal: Unix socket of the process in which models are loaded first.
+        hosts: Unix socket of the process that model hosts are forked from.
         restarted: An earlier process on this socket died: accept only when ready, so that waiting clients get answers.
     """
-    # MLflow's own code behaves as in its scoring server
-    os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
+    # for the registry, where a request asks for a change of it; models and MLflow's scoring code are in the hosts
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    prepare()
     with (
-        scoring_parts(settings, rehearsal) as (parts, watcher),
+        scoring_parts(settings, hosts) as (parts, watcher),
         socket.socket(fileno=fd) as listening,
         ExitStack() as stack,
     ):
@@ -198,7 +190,7 @@ def main() -> None:
     """Read the command line of a scoring process."""
     arguments = argparse.ArgumentParser(prog="python -m serving.process")
     arguments.add_argument("--fd", type=int, required=True, help="listening socket")
-    arguments.add_argument("--rehearsal", type=Path, required=True, help="Unix socket of the rehearsal process")
+    arguments.add_argument("--hosts", type=Path, required=True, help="Unix socket of the process of the model hosts")
     arguments.add_argument("--restarted", action="store_true", help="accept only when ready")
     given = arguments.parse_args()
     settings = load()
@@ -206,7 +198,7 @@ def main() -> None:
     # libraries that log each request or connection
     for name in ("uvicorn.access", "urllib3", "httpx", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    run(settings, given.fd, given.rehearsal, restarted=given.restarted)
+    run(settings, given.fd, given.hosts, restarted=given.restarted)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,27 @@
 """The straight line of a request: which version, what answer, into the prediction log, out.
 
-No HTTP, no SQL and no MLflow server here. How bytes are understood lives in `codecs/`, which version answers in
-`pool.py`.
+No HTTP, no SQL and no MLflow server here. How bytes are understood is the model host's business (`codecs/`), which
+version answers that of `pool.py`.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from mlflow_ext.errors import MlflowExtError
+from mlflow_ext.errors import MlflowExtError, UnavailableError
 from mlflow_ext.spool import PredictionRecord
-from serving.codecs import mlflow_protocol
+from serving.asked import Asked
 from serving.codecs.answer import Answer, Logged, error
 from serving.metrics import Metrics
 from serving.pool import LoadedVersion, Pool
-from serving.prediction_log import PredictionLog
+from serving.prediction_log import PredictionLog, Rewritten
 from serving.refusals import refusal
-from serving.trace_notes import carried, note
+from serving.trace_notes import NOTES, note
 
-Codec = Callable[[LoadedVersion, bytes, str | None], Answer]
-"""A protocol: answers a body of a content type with a version; takes as long as the model takes."""
+AT_ONCE_BYTES = 64 * 1024
+"""Bigger requests and answers are logged on a thread, since writing them holds up the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +32,13 @@ class ScoringRequest:
         request_id: Under which it is answered and logged.
         model: Registered model.
         version: Version asked for, or `None` for whichever is in Production.
-        body: Raw body.
-        content_type: `Content-Type`, if any.
-        codec: The protocol that it is in.
-        at_once: Answers what it can without waiting, on the event loop; `None` is for `codec`.
+        asked: What is asked of the version.
     """
 
     request_id: str
     model: str
     version: int | None
-    body: bytes
-    content_type: str | None
-    codec: Codec = mlflow_protocol.answer
-    at_once: Callable[[LoadedVersion, bytes], Answer | None] | None = None
+    asked: Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +50,7 @@ class Scored:
 
 
 class Scorer:
-    """Answers scoring requests; models run on threads, so that the event loop goes on."""
+    """Answers scoring requests, by their version's host."""
 
     def __init__(
         self, pool: Pool, log: PredictionLog, metrics: Metrics, threads: ThreadPoolExecutor, timeout_s: float
@@ -95,28 +88,28 @@ class Scorer:
 
     async def _answer(self, request: ScoringRequest, loaded: LoadedVersion, began: float) -> Answer:
         at = datetime.now(UTC)
-        answer = request.at_once(loaded, request.body) if request.at_once is not None else None
-        if answer is not None:
-            self._keep(request, loaded, answer, at, began)
-            return answer
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, carried(self._answer_on_thread), request, loaded, began)
+        notes, asked = NOTES.get(), request.asked
+        if notes is not None:
+            asked = replace(asked, trace_id=notes.trace_id)
         try:
-            return await asyncio.wait_for(work, self._timeout_s)
+            answer = await loaded.host.ask(asked, self._timeout_s)
         except TimeoutError:
             return too_late(self._timeout_s)
-
-    def _answer_on_thread(self, request: ScoringRequest, loaded: LoadedVersion, began: float) -> Answer:
-        at = datetime.now(UTC)
-        answer = request.codec(loaded, request.body, request.content_type)
-        self._keep(request, loaded, answer, at, began)
+        except UnavailableError as exc:
+            return refusal(exc)
+        if max(len(request.asked.body), len(answer.body)) <= AT_ONCE_BYTES:
+            self._keep(request, loaded, answer, at, began)
+        else:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._threads, self._keep, request, loaded, answer, at, began)
         return answer
 
     def _keep(self, request: ScoringRequest, loaded: LoadedVersion, answer: Answer, at: datetime, began: float) -> None:
         took_s = time.perf_counter() - began
         # an answer that comes too late reaches nobody, so it is no prediction
         if answer.status == 200 and took_s < self._timeout_s:
-            kept = answer.logged or Logged(request.content_type or "", request.body, answer.body)
+            asked = request.asked
+            kept = answer.logged or Logged(asked.content_type or "", asked.body, answer.body)
             record = PredictionRecord(
                 request_id=request.request_id,
                 model=loaded.model,
@@ -128,7 +121,7 @@ class Scorer:
                 response=kept.response,
                 workspace=loaded.workspace,
             )
-            self._log.append(loaded, [record])
+            self._log.append(loaded, [record], Rewritten(kept.refused) if kept.redacted else None)
 
     def count(self, request: ScoringRequest, scored: Scored, took_s: float) -> None:
         """Count an answer, by model, version and status."""

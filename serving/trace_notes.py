@@ -4,14 +4,8 @@ What becomes of the notes is in `tracing.py`.
 """
 
 import logging
-from collections.abc import Callable
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
-from typing import ParamSpec, TypeVar
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -38,11 +32,6 @@ def note(rows: int | None, engine: str) -> None:
     notes = NOTES.get()
     if notes is not None:
         notes.rows, notes.engine = rows, engine
-
-
-def carried(work: Callable[P, T]) -> Callable[P, T]:
-    """Give work that takes the request's notes along to another thread."""
-    return work if NOTES.get() is None else partial(copy_context().run, work)
 
 
 class TraceIds(logging.Filter):

@@ -18,7 +18,7 @@ from serving.admission import RETRY_AFTER_S as RETRY_ADMISSION_S
 from serving.admission import Admission
 from serving.codecs.answer import Answer, error, error_body
 from serving.compression import decompress
-from serving.openinference import inference
+from serving.openinference import http_form
 from serving.parts import Parts
 from serving.refusals import CODES, RETRY_AFTER_S, refusal
 from serving.request_id import request_id
@@ -112,7 +112,7 @@ def response(answer: Answer, id_: str, headers: Mapping[str, str] | None = None,
 
 def error_writer(path: str) -> Callable[[dict[str, Any], str], bytes]:
     """Give the form that errors have under a path."""
-    return inference.error_body if path == "/v2" or path.startswith("/v2/") else error_body
+    return http_form.error_body if path == "/v2" or path.startswith("/v2/") else error_body
 
 
 async def read_body(request: Request, parts: Parts) -> bytes:

@@ -36,6 +36,11 @@ def plain_columns(schema: Any) -> list[Column] | None:
     return columns if columns and known and len({name for name, _ in columns}) == len(columns) else None
 
 
+def type_names(columns: Sequence[Column]) -> tuple[tuple[str, str], ...]:
+    """Give name and type name of columns, for those who do not know MLflow's types."""
+    return tuple((name, kind.name) for name, kind in columns)
+
+
 def frame_of(rows: Any, columns: Sequence[Column]) -> pd.DataFrame:
     """Make the data frame that MLflow would give the model, from tuples or a matrix (rows, columns)."""
     values = rows.T if isinstance(rows, np.ndarray) else zip(*rows, strict=True)

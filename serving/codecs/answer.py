@@ -14,11 +14,15 @@ class Logged:
         content_type: Of `request`.
         request: The request in MLflow's scoring protocol, which the log's readers know.
         response: The answer in the same.
+        redacted: Whether it has been rewritten as the model's policy on personal data wants it.
+        refused: Why it must not be logged at all: it is not certain where personal data is in it.
     """
 
     content_type: str
     request: bytes
     response: bytes
+    redacted: bool = False
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from mlflow_ext.errors import InvalidInputError
 from serving.bounds import DEFAULT, Bounds, rows_of
 from serving.codecs.answer import Answer, error
 from serving.compression import TooLargeError
-from serving.pool import LoadedVersion, Predictor
+from serving.host.opened import OpenedVersion, Predictor
 from serving.refusals import refusal
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class _Watched:
         return predictions
 
 
-def answer(loaded: LoadedVersion, body: bytes, content_type: str | None, bounds: Bounds = DEFAULT) -> Answer:
+def answer(loaded: OpenedVersion, body: bytes, content_type: str | None, bounds: Bounds = DEFAULT) -> Answer:
     """Answer one request with one version; takes as long as the model takes, so call it on a thread.
 
     Args:
@@ -79,7 +79,7 @@ def answer(loaded: LoadedVersion, body: bytes, content_type: str | None, bounds:
     return Answer(200, result.response.encode(), result.mimetype, rows=model.rows)
 
 
-def accepted(loaded: LoadedVersion, body: bytes) -> bytes | None:
+def accepted(loaded: OpenedVersion, body: bytes) -> bytes | None:
     """Give the answer's body to a JSON request; `None` where MLflow refuses it."""
     given = answer(loaded, body, "application/json")
     return given.body if given.error is None else None

@@ -1,6 +1,5 @@
 """One inference: body → tensors → model → tensors → body. Which version answers is decided in `serving/scoring.py`."""
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,18 +15,16 @@ from serving.bounds import DEFAULT, Bounds
 from serving.codecs.answer import Answer, Logged, error
 from serving.codecs.mlflow_protocol import refused
 from serving.compression import TooLargeError, compressed
+from serving.host.opened import OpenedVersion
+from serving.openinference.http_form import HEADER_LENGTH
 from serving.openinference.messages import InferRequest, read_request, write_answer
 from serving.openinference.model_input import model_input, parameters_for
 from serving.openinference.model_output import output_tensors
-from serving.pool import LoadedVersion
 from serving.refusals import refusal
 
 logger = logging.getLogger(__name__)
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
 JSON = "application/json"
-AT_ONCE_BYTES = 64 * 1024
-"""Bigger bodies are read on a thread: they would hold up the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +41,13 @@ class OpenInference:
     encoding: str | None = None
     bounds: Bounds = DEFAULT
 
-    def __call__(self, loaded: LoadedVersion, body: bytes, content_type: str | None) -> Answer:
+    def __call__(self, loaded: OpenedVersion, body: bytes, content_type: str | None) -> Answer:
         """Answer one request with one version; takes as long as the model takes, so call it on a thread."""
         asked = self.understood(loaded, body)
         if isinstance(asked, Answer):
             return asked
         predictions = _by_plan(loaded, asked)
-        engine = "mlflow" if predictions is None else loaded.engine
+        engine = "mlflow" if predictions is None or loaded.plan is None else loaded.plan.engine
         try:
             if predictions is None:
                 predictions = loaded.predictor.predict(asked.make(), params=asked.params)
@@ -62,17 +59,7 @@ class OpenInference:
             return error(400, "BAD_REQUEST", "The model failed on this input; the reason is in the service's log.")
         return self._answer(loaded, asked, predictions, engine)
 
-    def at_once(self, loaded: LoadedVersion, body: bytes) -> Answer | None:
-        """Answer a small request that is cheap to answer, for which a thread would cost more; `None` for any other."""
-        if loaded.plan is None or not loaded.plan.inline or len(body) > AT_ONCE_BYTES:
-            return None
-        asked = self.understood(loaded, body)
-        if isinstance(asked, Answer):
-            return asked
-        predictions = _by_plan(loaded, asked)
-        return None if predictions is None else self._answer(loaded, asked, predictions, loaded.engine)
-
-    def understood(self, loaded: LoadedVersion, body: bytes) -> "Asked | Answer":
+    def understood(self, loaded: OpenedVersion, body: bytes) -> "Asked | Answer":
         """Read a request, or give the answer to what cannot be read."""
         try:
             request = read_request(body, self.header_length, self.bounds)
@@ -84,7 +71,7 @@ class OpenInference:
         params = parameters_for(request.parameters, loaded.predictor.metadata.get_params_schema())
         return Asked(request, given.make, params, given.written(params), rows)
 
-    def _answer(self, loaded: LoadedVersion, asked: "Asked", predictions: Any, engine: str) -> Answer:
+    def _answer(self, loaded: OpenedVersion, asked: "Asked", predictions: Any, engine: str) -> Answer:
         response = StringIO()
         try:
             predictions_to_json(predictions, response)
@@ -96,7 +83,7 @@ class OpenInference:
         return self.written(loaded, asked, predictions, engine, logged)
 
     def written(
-        self, loaded: LoadedVersion, asked: "Asked", predictions: Any, engine: str, logged: Logged | None = None
+        self, loaded: OpenedVersion, asked: "Asked", predictions: Any, engine: str, logged: Logged | None = None
     ) -> Answer:
         """Write predictions as the request wants them; what the log keeps goes along with the answer."""
         try:
@@ -127,12 +114,12 @@ class Asked:
     rows: int
 
 
-def _unwritable(loaded: LoadedVersion, exc: Exception) -> Answer:
+def _unwritable(loaded: OpenedVersion, exc: Exception) -> Answer:
     logger.error("event=answer_failed model=%r version=%d", loaded.model, loaded.version, exc_info=exc)
     return error(500, "INTERNAL_ERROR", "The model's predictions cannot be written as tensors.")
 
 
-def _by_plan(loaded: LoadedVersion, asked: Asked) -> NDArray[Any] | None:
+def _by_plan(loaded: OpenedVersion, asked: Asked) -> NDArray[Any] | None:
     """Let the version's plan predict, if it knows the request exactly; it judges what MLflow's protocol would carry."""
     plan = loaded.plan
     rows = None if plan is None else plan.rows(asked.written)
@@ -144,9 +131,3 @@ def _by_plan(loaded: LoadedVersion, asked: Asked) -> NDArray[Any] | None:
     except Exception as exc:
         logger.warning("event=plan_failed engine=%s reason=%r", plan.engine, str(exc)[:200])
         return None
-
-
-def error_body(content: dict[str, Any], request_id: str) -> bytes:
-    """Write an error as the protocol has it, with our code and request id beside it."""
-    more = {"error_code": content["error_code"], "request_id": request_id}
-    return json.dumps({"error": content["message"], **more}).encode()

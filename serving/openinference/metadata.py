@@ -3,7 +3,6 @@
 from typing import Any
 
 from mlflow_ext.version import VERSION
-from serving.openinference.signature import described
 from serving.pool import LoadedVersion, Pool
 
 NAME = "mlflow-ext"
@@ -22,15 +21,7 @@ def model_metadata(loaded: LoadedVersion, versions: list[int]) -> dict[str, Any]
         loaded: The version.
         versions: The versions that can be asked.
     """
-    metadata = loaded.predictor.metadata
-    flavors = [name for name in getattr(metadata, "flavors", {}) if name != "python_function"]
-    return {
-        "name": loaded.model,
-        "versions": [str(number) for number in versions],
-        "platform": f"mlflow_{flavors[0] if flavors else 'pyfunc'}",
-        "inputs": [one.to_dict() for one in described(loaded.input_schema, "input")],
-        "outputs": [one.to_dict() for one in described(metadata.get_output_schema(), "output")],
-    }
+    return {"name": loaded.model, "versions": [str(number) for number in versions], **loaded.metadata}
 
 
 def repository_index(pool: Pool, *, only_ready: bool) -> list[dict[str, str]]:

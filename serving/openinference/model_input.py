@@ -18,7 +18,7 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from mlflow_ext.errors import InvalidInputError
 from serving.openinference.signature import NUMERIC, TensorDescription, described
-from serving.openinference.tensors import BYTES, DTYPES, Array, Tensor
+from serving.openinference.tensors import BYTES, Array, Tensor, converted
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def model_input(inputs: Sequence[Tensor], schema: Schema | None) -> ModelInput:
     matrix = _matrix(inputs, descriptions)
     if matrix is not None:
         names = _column_names(specs, descriptions)
-        data = _converted(matrix, descriptions[0].datatype)
+        data = converted(matrix, descriptions[0].datatype)
         document = _split(names, data.tolist())
         return ModelInput(partial(pd.DataFrame, data, columns=names), document, _finite(data))
     return _columns(inputs, specs, descriptions)
@@ -83,7 +83,7 @@ def _columns(
 
 def _column(tensor: Tensor, spec: ColSpec, datatype: str) -> tuple[Any, list[Any]]:
     """Give a column's values, and the same as MLflow's protocol writes them."""
-    flat = _converted(tensor, datatype).ravel()
+    flat = converted(tensor, datatype).ravel()
     if datatype != BYTES:
         return flat, flat.tolist()
     if spec.type is DataType.binary:
@@ -144,10 +144,10 @@ def _tensor(tensor: Tensor, spec: TensorSpec, description: TensorDescription) ->
         )
     if description.datatype != BYTES:
         # a copy, since models may write into their input, and bytes of a body cannot be written to
-        return np.array(_converted(tensor, description.datatype))
+        return np.array(converted(tensor, description.datatype))
     if spec.type.kind not in "OUS":
         raise InvalidInputError(f"input {tensor.name!r}: the model takes NumPy's {spec.type}, which the protocol lacks")
-    items = _converted(tensor, BYTES)
+    items = converted(tensor, BYTES)
     if spec.type.kind == "S":
         return items.astype("S")
     texts = np.empty(items.size, dtype=object)
@@ -188,20 +188,6 @@ def _plain(tensor: Tensor) -> Array:
     texts = np.empty(tensor.data.size, dtype=object)
     texts[:] = _texts(tensor.name, tensor.data.ravel())
     return texts.reshape(tensor.shape)
-
-
-def _converted(tensor: Tensor, datatype: str) -> Array:
-    """Bring a tensor to a datatype that holds all its values.
-
-    A 64-bit integer is no float: MLflow refuses it as well, since large ones would change.
-    """
-    sent, wanted = tensor.data.dtype, DTYPES[datatype]
-    large = sent.kind in "iu" and sent.itemsize == 8 and wanted.kind == "f"
-    if tensor.datatype != datatype:
-        same_sort = (tensor.datatype == BYTES) == (datatype == BYTES) and (sent.kind == "b") == (wanted.kind == "b")
-        if large or not same_sort or not np.can_cast(sent, wanted, "safe"):
-            raise InvalidInputError(f"input {tensor.name!r} is {tensor.datatype}; the model takes {datatype}")
-    return tensor.data.astype(wanted.newbyteorder("="), copy=False)
 
 
 def _by_name(

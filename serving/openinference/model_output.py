@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from mlflow.types import Schema
 
-from serving.openinference.signature import datatype_of_dtype
-from serving.openinference.tensors import BYTES, DTYPES, Array, Tensor
+from serving.openinference.tensors import BYTES, DTYPES, Array, Tensor, datatype_of_dtype
 
 _WRITTEN = (str, int, float, np.generic, Decimal, dt.date, dt.time, dt.timedelta)
 """What becomes text as it prints itself."""

@@ -1,7 +1,8 @@
 """The short way of inference requests: around the web framework, into the batches of the version's plan.
 
-Wraps the application, as `serving/hot_path.py` does for MLflow's protocol. Reading and writing is `inference.py`'s;
-whatever it or the plan does not answer (mistakes, big bodies, encodings) goes on to the application as it came.
+Wraps the application, as `serving/hot_path.py` does for MLflow's protocol. Tensors are read and written in
+`plan_tensors.py`; whatever that or the plan does not answer (mistakes, big bodies, encodings) goes on to the
+application as it came.
 """
 
 import asyncio
@@ -12,14 +13,18 @@ from functools import partial
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlflow_ext.domain.tokens import Right
+from mlflow_ext.errors import InvalidInputError
+from serving.asked import Asked
 from serving.authority import Refusal
 from serving.batcher import INLINE_BYTES, Waiting
 from serving.bounds import Bounds
 from serving.codecs.answer import Answer
-from serving.compression import accepted
+from serving.compression import TooLargeError, accepted, compressed
 from serving.hot_path import to_future, usual
-from serving.openinference.inference import HEADER_LENGTH, JSON, Asked, OpenInference
-from serving.openinference.model_output import name_of_one
+from serving.openinference.http_form import HEADER_LENGTH
+from serving.openinference.messages import InferRequest, read_request, write_answer
+from serving.openinference.plan_tensors import request_of, tensor_of
+from serving.openinference.tensors import Tensor
 from serving.parts import Parts
 from serving.plan import Plan
 from serving.pool import LoadedVersion
@@ -32,6 +37,7 @@ from serving.web import REQUEST_ID, response
 logger = logging.getLogger(__name__)
 
 _PREFIX, _SUFFIX, _VERSIONS = "/v2/models/", "/infer", "versions"
+JSON = "application/json"
 _LENGTH = HEADER_LENGTH.lower().encode()
 
 
@@ -93,9 +99,8 @@ class ShortInference:
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
             encoding = accepted(headers.get(b"accept-encoding", b"").decode("latin-1"))
-            codec = OpenInference(int(length) if length else None, encoding, self._bounds)
             id_ = request_id(headers.get(b"x-request-id", b"").decode("latin-1") or None)
-            answer = await self._answer(codec, loaded, loaded.plan, body, id_)
+            answer = await self._answer(loaded, loaded.plan, body, int(length) if length else None, encoding, id_)
         finally:
             admission.leave()
         if answer is None:
@@ -103,35 +108,39 @@ class ShortInference:
         return response(answer, id_, {**version_headers(loaded), REQUEST_ID: id_}, path=scope["path"])
 
     async def _answer(
-        self, codec: OpenInference, loaded: LoadedVersion, plan: Plan, body: bytes, id_: str
+        self, loaded: LoadedVersion, plan: Plan, body: bytes, length: int | None, encoding: str | None, id_: str
     ) -> Answer | None:
         began = time.perf_counter()
-        asked = codec.understood(loaded, body)
-        if not isinstance(asked, Asked) or asked.params is not None:
+        try:
+            request = read_request(body, length, self._bounds)
+            self._bounds.check_rows(max(tensor.shape[0] for tensor in request.inputs))
+        except (InvalidInputError, TooLargeError):
             return None
         # what is answered is logged, so that it can be written has to be known before
-        name = name_of_one(loaded.predictor.metadata.get_output_schema())
-        if any(output.name != name for output in asked.request.outputs):
+        outputs = loaded.metadata.get("outputs", ())
+        name = outputs[0]["name"] if len(outputs) == 1 else "output-0"
+        if any(output.name != name for output in request.outputs):
             return None
-        rows = plan.rows(asked.written)
-        if rows is None:
+        written = request_of(request.inputs, plan.kinds)
+        rows = None if written is None else plan.rows(written)
+        if written is None or rows is None:
             return None
         future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         # the log's readers know MLflow's protocol
-        one = Waiting(id_, asked.written, JSON, rows, began, partial(to_future, future))
-        note(asked.rows, plan.engine)
+        one = Waiting(id_, written, JSON, rows, began, partial(to_future, future))
+        note(len(rows), plan.engine)
         self._parts.batcher.submit(loaded, plan, one)
         try:
             answered = await asyncio.wait_for(future, self._timeout_s)
         except TimeoutError:
             one.late = True
             late = too_late(self._timeout_s)
-            request = ScoringRequest(id_, loaded.model, None, body, JSON)
-            self._parts.scorer.count(request, Scored(late, loaded), time.perf_counter() - began)
+            asked = ScoringRequest(id_, loaded.model, None, Asked("tensors", body, JSON))
+            self._parts.scorer.count(asked, Scored(late, loaded), time.perf_counter() - began)
             return late
         if answered is None or one.predictions is None:
             return None
-        return codec.written(loaded, asked, one.predictions, plan.engine)
+        return _written(loaded, request, tensor_of(name, one.predictions), encoding)
 
     def _wanted(self, path: str) -> LoadedVersion | None:
         if not path.endswith(_SUFFIX):
@@ -142,3 +151,12 @@ class ShortInference:
             return pool.get(named[0], int(named[2]))
         champion = pool.serving(named[0]) if len(named) == 1 else None
         return champion.loaded if champion else None
+
+
+def _written(loaded: LoadedVersion, request: InferRequest, output: Tensor, encoding: str | None) -> Answer:
+    body, header_length = write_answer(request, loaded.model, loaded.version, [output])
+    headers = {} if header_length is None else {HEADER_LENGTH: str(header_length)}
+    body, used = compressed(body, encoding)
+    if used is not None:
+        headers["Content-Encoding"] = used
+    return Answer(200, body, JSON if header_length is None else "application/octet-stream", None, headers)

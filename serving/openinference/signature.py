@@ -6,10 +6,9 @@ How tensors become a model's input is in `model_input.py`.
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-from serving.openinference.tensors import BF16, BYTES, DTYPES
+from serving.openinference.tensors import BYTES, datatype_of_dtype
 
 COLUMN_DATATYPES = {
     DataType.boolean: "BOOL",
@@ -69,10 +68,16 @@ def datatype_of(spec: ColSpec | TensorSpec) -> str:
     return COLUMN_DATATYPES.get(spec.type, BYTES) if isinstance(spec.type, DataType) else BYTES
 
 
-def datatype_of_dtype(dtype: np.dtype[Any]) -> str:
-    """Give the datatype that holds NumPy values of a type; BYTES (text) where no number type does."""
-    little = dtype.newbyteorder("<")
-    for name, known in DTYPES.items():
-        if name not in {BF16, BYTES} and known == little:
-            return name
-    return BYTES
+def interface_of(metadata: Any, input_schema: Schema | None) -> dict[str, Any]:
+    """Give what model metadata tells of a version beside its names: platform, inputs and outputs.
+
+    Args:
+        metadata: MLflow's metadata of the model.
+        input_schema: Its input schema, if any.
+    """
+    flavors = [name for name in getattr(metadata, "flavors", {}) if name != "python_function"]
+    return {
+        "platform": f"mlflow_{flavors[0] if flavors else 'pyfunc'}",
+        "inputs": [one.to_dict() for one in described(input_schema, "input")],
+        "outputs": [one.to_dict() for one in described(metadata.get_output_schema(), "output")],
+    }

@@ -125,3 +125,26 @@ def _bf16(data: Array) -> bytes:
     # rounding up the bits of a NaN could make an infinity of it
     rounded = np.where(np.isnan(data), np.uint32(0x7FC0), rounded)
     return rounded.astype("<u2").tobytes()
+
+
+def converted(tensor: Tensor, datatype: str) -> Array:
+    """Bring a tensor to a datatype that holds all its values.
+
+    A 64-bit integer is no float: MLflow refuses it as well, since large ones would change.
+    """
+    sent, wanted = tensor.data.dtype, DTYPES[datatype]
+    large = sent.kind in "iu" and sent.itemsize == 8 and wanted.kind == "f"
+    if tensor.datatype != datatype:
+        same_sort = (tensor.datatype == BYTES) == (datatype == BYTES) and (sent.kind == "b") == (wanted.kind == "b")
+        if large or not same_sort or not np.can_cast(sent, wanted, "safe"):
+            raise InvalidInputError(f"input {tensor.name!r} is {tensor.datatype}; the model takes {datatype}")
+    return tensor.data.astype(wanted.newbyteorder("="), copy=False)
+
+
+def datatype_of_dtype(dtype: np.dtype[Any]) -> str:
+    """Give the datatype that holds NumPy values of a type; BYTES (text) where no number type does."""
+    little = dtype.newbyteorder("<")
+    for name, known in DTYPES.items():
+        if name not in {BF16, BYTES} and known == little:
+            return name
+    return BYTES

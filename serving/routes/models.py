@@ -8,8 +8,8 @@ from fastapi.responses import HTMLResponse
 
 from mlflow_ext.errors import NotFoundError
 from serving.feedback import parse
-from serving.model_api import describe_api, paths_of
 from serving.model_page import page_of
+from serving.model_paths import paths_of
 from serving.parts import Parts
 from serving.routes.scoring import Name, Version
 from serving.web import read_body
@@ -59,12 +59,12 @@ def routes(parts: Parts) -> APIRouter:
     @router.get("/models/{name}/openapi.json")
     async def openapi(name: Name) -> dict[str, Any]:
         """OpenAPI document of the version in Production: what it takes and gives, by its signature."""
-        return describe_api(parts.pool.champion(name))
+        return parts.pool.champion(name).description
 
     @router.get("/models/{name}/versions/{version}/openapi.json")
     async def version_openapi(name: Name, version: Version) -> dict[str, Any]:
         """OpenAPI document of one version."""
-        return describe_api(parts.pool.version(name, version))
+        return parts.pool.version(name, version).description
 
     @router.get("/models/{name}/docs", include_in_schema=False)
     async def docs(request: Request, name: Name) -> HTMLResponse:

@@ -6,10 +6,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from mlflow_ext.errors import InvalidInputError
-from serving.bounds import Bounds
+from serving.asked import Asked
 from serving.codecs.answer import error
 from serving.compression import accepted
-from serving.openinference.inference import HEADER_LENGTH, OpenInference
+from serving.openinference.http_form import HEADER_LENGTH
 from serving.openinference.metadata import model_metadata, repository_index, server_metadata
 from serving.parts import Parts
 from serving.pool import LoadedVersion
@@ -68,18 +68,16 @@ def routes(parts: Parts) -> APIRouter:
     """Make the routes."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
-    bounds = Bounds.of(parts.settings)
-
     def loaded(name: str, version: int | None) -> LoadedVersion:
         return parts.pool.champion(name) if version is None else parts.pool.version(name, version)
 
     async def infer(request: Request, model: str, version: int | None) -> Response:
         id_ = id_of(request)
         encoding = accepted(request.headers.get("accept-encoding", ""))
-        codec = OpenInference(_header_length(request), encoding, bounds)
+        header_length = _header_length(request)
         body = await read_body(request, parts)
-        content_type = request.headers.get("content-type")
-        scored = await parts.scorer.score(ScoringRequest(id_, model, version, body, content_type, codec, codec.at_once))
+        asked = Asked("tensors", body, request.headers.get("content-type"), header_length, encoding)
+        scored = await parts.scorer.score(ScoringRequest(id_, model, version, asked))
         return response(scored.answer, id_, origin(scored), path=request.url.path)
 
     def metadata(name: str, version: int | None) -> dict[str, Any]:

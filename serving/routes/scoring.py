@@ -1,14 +1,12 @@
 """Scoring over MLflow's protocol: the default model, a model by name, a version by number."""
 
-from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Request, Response
 
 from mlflow_ext.errors import NotFoundError
-from serving.bounds import Bounds
-from serving.codecs import mlflow_protocol
+from serving.asked import Asked
 from serving.parts import Parts
 from serving.pool import LoadedVersion
 from serving.scoring import Scored, ScoringRequest
@@ -57,13 +55,11 @@ def routes(parts: Parts) -> APIRouter:
     """Make the routes."""
     router = APIRouter(tags=["scoring"])
 
-    codec = partial(mlflow_protocol.answer, bounds=Bounds.of(parts.settings))
-
     async def score(request: Request, model: str, version: int | None) -> Response:
         id_ = id_of(request)
         body = await read_body(request, parts)
-        content_type = request.headers.get("content-type")
-        scored = await parts.scorer.score(ScoringRequest(id_, model, version, body, content_type, codec))
+        asked = Asked("mlflow", body, request.headers.get("content-type"))
+        scored = await parts.scorer.score(ScoringRequest(id_, model, version, asked))
         return response(scored.answer, id_, origin(scored))
 
     @router.post("/invocations", openapi_extra=_DOCUMENTED)

@@ -1,6 +1,6 @@
 """What a twin must not answer: values that the original refuses, or that ONNX would read differently."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
-KnownValues = Mapping[int, frozenset[Any]]
-"""By the position of a column, the values that the original does not refuse."""
-
-LARGEST = 1e15
-"""scikit-learn's trees refuse what single precision does not hold (3.4e38), also when it was a scaler, a power or a
-product before them that made it so large; and integers beyond 2**53 may be others as floating-point numbers."""
+from mlflow_ext.registry.twins.session import KnownValues
 
 
 class HiddenEncoderError(ValueError):

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
 
 from mlflow_ext.domain.twins import TwinFacts, TwinRefusedError
-from mlflow_ext.registry.plain_table import Column, frame_of, original, plain_columns, sklearn_model
+from mlflow_ext.registry.plain_table import Column, frame_of, original, plain_columns, sklearn_model, type_names
 from mlflow_ext.registry.trial_rows import trial_rows
-from mlflow_ext.registry.twins.bounds import HiddenEncoderError, KnownValues, estimators, is_hopeless, known_values
-from mlflow_ext.registry.twins.session import MATRIX, TwinSession
+from mlflow_ext.registry.twins.bounds import HiddenEncoderError, estimators, is_hopeless, known_values
+from mlflow_ext.registry.twins.session import MATRIX, KnownValues, TwinSession
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def make_twin(predictor: Any, tolerance: float, evaluation: pd.DataFrame | None 
     for precision in ("double", "single"):
         try:
             content = convert(model, columns, known, single=precision == "single")
-            session = TwinSession(content, columns, known)
+            session = TwinSession(content, type_names(columns), known)
             difference = compare(session, model, columns, sets, tolerance)
         except TwinRefusedError as exc:
             reasons.append(f"{precision} precision: {exc}")

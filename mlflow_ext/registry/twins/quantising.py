@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score, recall_score
 
 from mlflow_ext.domain.twins import QuantisedFacts, TwinRefusedError
-from mlflow_ext.registry.plain_table import original, plain_columns, sklearn_model
+from mlflow_ext.registry.plain_table import original, plain_columns, sklearn_model, type_names
 from mlflow_ext.registry.twins.bounds import known_values
 from mlflow_ext.registry.twins.session import TwinSession
 from mlflow_ext.registry.twins.single_precision import narrowed
@@ -71,7 +71,7 @@ def quantise_twin(predictor: Any, content: bytes, rows: pd.DataFrame, target: st
         raise TwinRefusedError("only twins of scikit-learn models are quantised")
     names = [name for name, _ in columns]
     known = known_values(model, names)
-    plain = TwinSession(content, columns, known)
+    plain = TwinSession(content, type_names(columns), known)
     whole = rows[[*names, target]].dropna()
     tuples = list(whole[names].astype(object).itertuples(index=False, name=None))
     # the others are the model's own to answer, with or without a twin
@@ -81,8 +81,8 @@ def quantise_twin(predictor: Any, content: bytes, rows: pd.DataFrame, target: st
     if len(judging) < FEWEST_ROWS:
         raise TwinRefusedError(f"{len(judging)} evaluation rows are too few to judge it: {FEWEST_ROWS} are needed")
     try:
-        small = quantised(content, lambda graph: TwinSession(graph, columns, known), calibration)
-        session = TwinSession(small, columns, known, quantised=True)
+        small = quantised(content, lambda graph: TwinSession(graph, type_names(columns), known), calibration)
+        session = TwinSession(small, type_names(columns), known, quantised=True)
     except TwinRefusedError:
         raise
     # the tool and the runtime raise errors of every kind for graphs that they do not know

@@ -1,15 +1,20 @@
-"""A twin that can be asked: ONNX Runtime with one thread, imported only when there is a twin to run."""
+"""A twin that can be asked: ONNX Runtime with one thread, imported only when there is a twin to run.
 
-from collections.abc import Sequence
+Imports nothing of what models need, since scoring processes use it.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from mlflow.types import DataType
 from numpy.typing import NDArray
 
-from mlflow_ext.registry.plain_table import Column
-from mlflow_ext.registry.twins.bounds import LARGEST, KnownValues
+KnownValues = Mapping[int, frozenset[Any]]
+"""By the position of a column, the values that the original does not refuse."""
 
+LARGEST = 1e15
+"""scikit-learn's trees refuse what single precision does not hold (3.4e38), also when it was a scaler, a power or a
+product before them that made it so large; and integers beyond 2**53 may be others as floating-point numbers."""
 MATRIX = "rows"
 """Name of the input of a twin that takes all columns at once."""
 
@@ -22,13 +27,13 @@ class TwinSession:
     """Answers rows by a twin's graph; any number of threads may ask."""
 
     def __init__(
-        self, content: bytes, columns: Sequence[Column], known: KnownValues, *, quantised: bool = False
+        self, content: bytes, columns: Sequence[tuple[str, str]], known: KnownValues, *, quantised: bool = False
     ) -> None:
         """Load a graph.
 
         Args:
             content: The graph, complete (it may not refer to other files).
-            columns: Name and type of each value of a row.
+            columns: Name and MLflow type name of each value of a row.
             known: Values that the original does not refuse.
             quantised: Whether its matrix products are 8-bit ones.
 
@@ -55,7 +60,7 @@ class TwinSession:
         self._outputs = [one.name for one in self._session.get_outputs()]
         self._columns = list(columns)
         self._known = known
-        self._rounded = [number for number, (_, kind) in enumerate(columns) if kind is DataType.float]
+        self._rounded = [number for number, (_, kind) in enumerate(columns) if kind == "float"]
 
     @property
     def has_scores(self) -> bool:
@@ -105,8 +110,8 @@ class TwinSession:
             raise NotForTwinError
         return {name: self._column(kind, value) for (name, kind), value in zip(self._columns, values, strict=True)}
 
-    def _column(self, kind: DataType, values: Sequence[Any]) -> NDArray[Any]:
-        if kind is DataType.string:
+    def _column(self, kind: str, values: Sequence[Any]) -> NDArray[Any]:
+        if kind == "string":
             # ONNX Runtime reads texts up to the first zero
             if any("\0" in one for one in values):
                 raise NotForTwinError
@@ -114,6 +119,6 @@ class TwinSession:
         column = np.array(values, dtype=np.float64).reshape(-1, 1)
         if (np.abs(column) > LARGEST).any():
             raise NotForTwinError
-        if kind is DataType.float:
+        if kind == "float":
             column = column.astype(np.float32)
         return column.astype(self._precision, copy=False)

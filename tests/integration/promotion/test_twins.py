@@ -14,7 +14,7 @@ from mlflow_ext.errors import UnavailableError
 from mlflow_ext.registry.trusted_types import TRUSTED_TYPES
 from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.judged_twins import JudgedTwins
-from serving.twins import FOLDER, Twins
+from serving.host.twins import FOLDER, Twins
 from tests.integration.promotion.conftest import GATES, GOOD, Stack
 
 

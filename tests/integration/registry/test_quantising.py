@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlflow_ext.domain.twins import JudgedTwin, TwinFacts, TwinRefusedError
-from mlflow_ext.registry.plain_table import plain_columns
+from mlflow_ext.registry.plain_table import plain_columns, type_names
 from mlflow_ext.registry.twins.making import make_twin
 from mlflow_ext.registry.twins.quantising import Quantised, quantise_twin
 from mlflow_ext.registry.twins.session import TwinSession
@@ -75,7 +75,7 @@ def test_a_row_is_answered_alike_whatever_stands_beside_it(
     """Scales are fixed: alone or among others, a row's scores are the same, so requests may be computed together."""
     columns = plain_columns(network[0].metadata.get_input_schema())
     assert columns is not None
-    session = TwinSession(small.content, columns, {}, quantised=True)
+    session = TwinSession(small.content, type_names(columns), {}, quantised=True)
     rows = list(network[2].drop(columns=TARGET).head(200).itertuples(index=False, name=None))
     alone = np.concatenate([session.scores([row]) for row in rows])
     assert np.allclose(session.scores(rows), alone, atol=1e-6)

@@ -10,13 +10,16 @@ from mlflow import MlflowClient
 from sklearn.linear_model import LinearRegression
 
 from mlflow_ext.errors import UnsafeModelError
-from mlflow_ext.policy import ServingPolicy
+from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.registry.artifacts import fetch
 from mlflow_ext.registry.model_files import manifest_of
 from mlflow_ext.registry.signatures import SIGNATURE, UnsignedError, signer
-from serving.loader import Loader
-from serving.twins import Twins
+from serving.bounds import DEFAULT
+from serving.host_opening import Hosts
+from serving.loader import Loader, LoadSettings
+from serving.metrics import Metrics
 from tests.integration.registered import ROWS, tree
+from tests.integration.serving.hosts import hosting
 from tests.integration.signing import Publisher, publisher, registered, saved
 
 MODEL = LinearRegression().fit(ROWS, [1.0, 2.0, 3.0])
@@ -111,22 +114,23 @@ def test_every_way_that_loads_a_model_refuses_the_unsigned(
     unsigned = registered(mlflow_url, "signatures", model)
     kept = tmp_path / "models"
 
-    def loader(**policy: object) -> Loader:
-        serving = ServingPolicy.model_validate({"engine": "python", **policy})
-        twins = Twins(client, kept, lambda *_: None, lambda *_: b"")
-        return Loader(client, kept, lambda _: serving, lambda *_: None, lambda _: None, twins)
+    def loader(hosts: Hosts, **policy: object) -> Loader:
+        wanted = ModelPolicy.model_validate({"serving": {"engine": "python", **policy}})
+        settings = LoadSettings(mlflow_url, kept, 60, 4 << 30, 2, DEFAULT, 30)
+        return Loader(hosts, settings, lambda _: wanted, lambda *_: None, lambda *_: None, Metrics())
 
-    strict = loader(publishers=allowed(ours))
-    for version in (by_others, unsigned):
-        with pytest.raises(UnsafeModelError, match="loads only what one of its publishers signed"):
-            fetch(client, version, kept, trust="code", publishers=allowed(ours))
-        with pytest.raises(UnsafeModelError, match="signed"):
-            strict.load(version)
-    assert tree(kept) == []
-    loaded = strict.load(signed)
-    assert loaded.predictor.predict(ROWS).shape == (3,)
-    digest = manifest_of(fetch(client, signed, kept, trust="types")).digest
-    assert strict.load_again(signed, digest).version == signed.version
-    served_before = loader().load(unsigned)
-    with pytest.raises(UnsafeModelError, match="not signed"):
-        strict.load_again(unsigned, served_before.digest)
+    with hosting(tmp_path) as (opens, _):
+        strict = loader(opens.hosts, publishers=allowed(ours))
+        for version in (by_others, unsigned):
+            with pytest.raises(UnsafeModelError, match="loads only what one of its publishers signed"):
+                fetch(client, version, kept, trust="code", publishers=allowed(ours))
+            with pytest.raises(UnsafeModelError, match="signed"):
+                strict.load(version)
+        assert tree(kept) == []
+        loaded = strict.load(signed)
+        assert loaded.engine == "python"
+        digest = manifest_of(fetch(client, signed, kept, trust="types")).digest
+        assert strict.load_again(signed, digest).version == signed.version
+        served_before = loader(opens.hosts).load(unsigned)
+        with pytest.raises(UnsafeModelError, match="not signed"):
+            strict.load_again(unsigned, served_before.digest)

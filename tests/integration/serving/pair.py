@@ -14,8 +14,10 @@ from fastapi import FastAPI
 from mlflow.pyfunc import scoring_server
 
 from serving.codecs import mlflow_protocol
-from serving.plan import compile_plan
+from serving.host.compiling import compile_plan
+from serving.host.opened import OpenedVersion
 from serving.pool import LoadedVersion
+from tests.unit.serving.host_here import hosted
 from tests.unit.serving.in_process import App, app, served
 
 JSON = "application/json"
@@ -79,8 +81,9 @@ def load(name: str, path: str) -> LoadedVersion:
     """Load a model's files as the service does, plan included."""
     model = mlflow.pyfunc.load_model(path)
     schema = model.metadata.get_input_schema()
-    loaded = LoadedVersion(name, 1, path, model, schema)
-    return replace(loaded, plan=compile_plan(model, schema, partial(mlflow_protocol.accepted, loaded)))
+    opened = OpenedVersion(name, 1, path, model, schema)
+    made = compile_plan(model, schema, partial(mlflow_protocol.accepted, opened))
+    return hosted(replace(opened, plan=made.plan if made else None), made)
 
 
 @contextlib.contextmanager

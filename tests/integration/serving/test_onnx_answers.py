@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 
 from mlflow_ext.registry.twins.making import make_twin
 from serving.codecs import mlflow_protocol
-from serving.onnx_engine import OfferedTwin
-from serving.plan import Plan, compile_plan
+from serving.host.compiling import compile_plan
+from serving.host.onnx_engine import OfferedTwin
+from serving.host.opened import OpenedVersion
+from serving.plan import Plan
 from serving.pool import LoadedVersion
 from tests.integration.serving.bodies import bodies
 from tests.integration.serving.fitted import Fitted
 from tests.integration.serving.pair import JSON, Pair, both
 from tests.integration.serving.twin_models import save, twin_models, with_kernels
+from tests.unit.serving.host_here import hosted
 
 MODELS: dict[str, Fitted] = {name.replace(" ", "-"): one for name, one in (*twin_models(), *with_kernels())}
 TOLERANCE = 1e-9
@@ -29,10 +32,10 @@ def load(name: str, path: str) -> LoadedVersion:
     """Load a model's files as the service does where policy wants a twin."""
     model = mlflow.pyfunc.load_model(path)
     schema = model.metadata.get_input_schema()
-    loaded = LoadedVersion(name, 1, path, model, schema)
+    opened = OpenedVersion(name, 1, path, model, schema)
     twin = OfferedTwin(lambda: make_twin(model, TOLERANCE).content, TOLERANCE, wanted=True)
-    plan = compile_plan(model, schema, partial(mlflow_protocol.accepted, loaded), twin=twin)
-    return replace(loaded, plan=plan, twin_refused=twin.refused)
+    made = compile_plan(model, schema, partial(mlflow_protocol.accepted, opened), twin=twin)
+    return hosted(replace(opened, plan=made.plan if made else None), made, twin_refused=twin.refused)
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,10 @@ from mlflow_ext.registry.trial_rows import trial_rows
 from mlflow_ext.registry.twins.apart import make_apart
 from mlflow_ext.registry.twins.making import make_twin
 from serving.codecs import mlflow_protocol
-from serving.onnx_engine import OfferedTwin
-from serving.plan import Plan, compile_plan
-from serving.pool import LoadedVersion
+from serving.host.compiling import compile_plan
+from serving.host.onnx_engine import OfferedTwin
+from serving.host.opened import OpenedVersion
+from serving.plan import Plan
 from tests.integration.serving.fitted import Fitted, signature, table
 from tests.integration.serving.twin_models import save, saved
 
@@ -56,11 +57,11 @@ def number(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def planned(model: Any, find: Finds | None, *, kernels: bool = True, **how: Any) -> tuple[Plan, str | None]:
     """Compile a plan as the loader does; gives it, and why the twin was refused."""
     schema = model.metadata.get_input_schema()
-    loaded = LoadedVersion("m", 1, None, model, schema)
+    opened = OpenedVersion("m", 1, None, model, schema)
     twin = OfferedTwin(find, **{"tolerance": 1e-9, **how}) if find else None
-    plan = compile_plan(model, schema, partial(mlflow_protocol.accepted, loaded), kernels=kernels, twin=twin)
-    assert plan is not None
-    return plan, twin.refused if twin else None
+    made = compile_plan(model, schema, partial(mlflow_protocol.accepted, opened), kernels=kernels, twin=twin)
+    assert made is not None
+    return made.plan, twin.refused if twin else None
 
 
 def test_a_twin_of_another_model_is_refused(label: Any, tmp_path: Path) -> None:

@@ -21,11 +21,13 @@ from mlflow_ext.errors import UnavailableError
 from mlflow_ext.registry.twins.making import Twin, make_twin
 from mlflow_ext.registry.twins.quantising import Quantised, quantise_twin
 from serving.codecs import mlflow_protocol
-from serving.onnx_engine import OfferedTwin
-from serving.plan import Plan, compile_plan
-from serving.pool import LoadedVersion
-from serving.quantised_twin import OfferedQuantisedTwin
-from serving.twins import FOLDER, Twins
+from serving.compiled_plans import pack, unpack
+from serving.host.compiling import compile_plan
+from serving.host.onnx_engine import OfferedTwin
+from serving.host.opened import OpenedVersion
+from serving.host.quantised_twin import OfferedQuantisedTwin
+from serving.host.twins import FOLDER, Twins
+from serving.plan import Plan, plan_of
 from tests.integration.serving.fitted import Fitted, signature
 from tests.integration.serving.twin_models import saved
 
@@ -56,11 +58,13 @@ def planned(model: Any, find: Callable[[], bytes], small: Callable[[], bytes]) -
     """Compile a plan as the loader does; gives it, and what was refused."""
     schema = model.metadata.get_input_schema()
     offered = OfferedTwin(find, 1e-9, quantised=OfferedQuantisedTwin(small))
-    plan = compile_plan(
-        model, schema, partial(mlflow_protocol.accepted, LoadedVersion("m", 1, None, model, schema)), twin=offered
+    made = compile_plan(
+        model, schema, partial(mlflow_protocol.accepted, OpenedVersion("m", 1, None, model, schema)), twin=offered
     )
-    assert plan is not None
-    return plan, offered.refused
+    assert made is not None
+    # as it arrives in a scoring process
+    compiled = unpack(pack(made.compiled))
+    return (made.plan if compiled.compute is None else plan_of(compiled, compiled.compute)), offered.refused
 
 
 def labels(plan: Plan, rows: pd.DataFrame) -> list[Any]:

@@ -16,11 +16,13 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
 
 from serving.codecs import mlflow_protocol
+from serving.host.compiling import compile_plan
+from serving.host.opened import OpenedVersion
 from serving.openinference.inference import OpenInference
-from serving.plan import compile_plan
 from serving.pool import LoadedVersion
 from tests.integration.serving.fitted import Fitted, signature, table
 from tests.integration.serving.twin_models import saved
+from tests.unit.serving.host_here import HostHere, hosted
 from tests.unit.serving.in_process import App, app
 
 FRAME = table()[["a", "b", "n"]]
@@ -50,10 +52,17 @@ BAD: dict[str, tuple[str, Any]] = {
 def version(name: str, fitted: Fitted, predictor: Any) -> LoadedVersion:
     """Load a model as the loader does."""
     schema = predictor.metadata.get_input_schema()
-    bare = LoadedVersion(name, 1, None, predictor, schema)
-    plan = compile_plan(predictor, schema, partial(mlflow_protocol.accepted, bare))
-    assert plan is not None
-    return replace(bare, plan=plan)
+    bare = OpenedVersion(name, 1, None, predictor, schema)
+    made = compile_plan(predictor, schema, partial(mlflow_protocol.accepted, bare))
+    assert made is not None
+    return hosted(replace(bare, plan=made.plan), made)
+
+
+def opened(scoring: App, model: str) -> OpenedVersion:
+    """Give what the model host holds."""
+    host = scoring.pool.champion(model).host
+    assert isinstance(host, HostHere)
+    return host.opened
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +95,7 @@ def rows_counted(scoring: App, model: str) -> tuple[float, float]:
 
 def long_way(scoring: App, model: str, body: bytes, length: int | None = None) -> tuple[Any, bytes]:
     """Answer as the routes do; gives the answer and what the log keeps."""
-    loaded = scoring.pool.champion(model)
-    answer = OpenInference(length)(loaded, body, "application/json")
+    answer = OpenInference(length)(opened(scoring, model), body, "application/json")
     assert answer.logged is not None
     return json.loads(answer.body), answer.logged.response
 
@@ -133,7 +141,7 @@ def test_binary_tensors_by_tritonclient(scoring: App) -> None:
         tensor = triton.InferInput("rows", [5, 2], "FP64")
         tensor.set_data_from_numpy(NUMBERS.head(5).to_numpy())
         found = client.infer("number", [tensor]).as_numpy("output-0")
-    wanted = scoring.pool.champion("number").predictor.predict(NUMBERS.head(5))
+    wanted = opened(scoring, "number").predictor.predict(NUMBERS.head(5))
     assert np.array_equal(found, wanted)
     assert rows_counted(scoring, "number")[0] == before[0] + 1
 
@@ -150,7 +158,7 @@ def test_large_answers_are_compressed(scoring: App) -> None:
 def test_requests_are_computed_together(scoring: App) -> None:
     """Of many clients at once, each gets its own rows' answer, and there are fewer batches than requests."""
     before = rows_counted(scoring, "number")
-    expected = scoring.pool.champion("number").predictor.predict(NUMBERS)
+    expected = opened(scoring, "number").predictor.predict(NUMBERS)
     url = f"{scoring.client.base_url}/v2/models/number/infer"
 
     def ask(number: int) -> bool:

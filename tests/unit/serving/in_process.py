@@ -26,6 +26,7 @@ from serving.app import create_app
 from serving.authority import Authority
 from serving.batcher import Batcher
 from serving.control import Control
+from serving.host.opened import OpenedVersion
 from serving.hot_path import HotPath
 from serving.metrics import Metrics
 from serving.openinference.short_way import ShortInference
@@ -34,6 +35,7 @@ from serving.pool import LoadedVersion, Pool
 from serving.prediction_log import PredictionLog
 from serving.scoring import Scorer
 from serving.tracing import traced
+from tests.unit.serving.host_here import HostHere, hosted
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -72,7 +74,7 @@ def sums(data: Any) -> Any:
 
 def loaded(model: str, version: int, predict: Callable[[Any], Any] = sums) -> LoadedVersion:
     """Make a loaded version of a fake."""
-    return LoadedVersion(model, version, f"models:/{model}/{version}", Named(predict), None)
+    return hosted(OpenedVersion(model, version, f"models:/{model}/{version}", Named(predict), None))
 
 
 @contextlib.contextmanager
@@ -130,6 +132,8 @@ def app(
     pool, metrics = Pool(), Metrics()
     pool.know([version.model for version in versions])
     for version in versions:
+        if isinstance(version.host, HostHere):
+            version.host.configure(configured)
         pool.add(version)
         pool.swap(version, 1)
     bounds = SpoolBounds(configured.spool_max_bytes, configured.spool_min_free_bytes)

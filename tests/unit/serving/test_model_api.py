@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,7 +57,7 @@ def scoring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The application with a model of each signature, each with an input example where we have one."""
     directory = tmp_path_factory.mktemp("api")
     examples = {name: json.dumps(body).encode() for name, body in reversed(BODIES)}
-    versions = [replace(load(directory, name), example=examples.get(name)) for name in SIGNATURES]
+    versions = [load(directory, name, examples.get(name)) for name in SIGNATURES]
     with app(directory / "data", *versions) as running:
         yield running
 

@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,15 @@ from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.registry.scoring_protocol import columns_of
 from mlflow_ext.spool import PredictionRecord, SpoolWriter, read_spool, spool_files
 from mlflow_ext.store.segment_files import INPUT, part
+from serving.codecs.answer import Logged
+from serving.host.answering import redacted
+from serving.host.opened import OpenedVersion
+from serving.host.redaction import FormatRedactor
 from serving.metrics import Metrics
 from serving.openinference.messages import read_request
 from serving.openinference.model_input import model_input
-from serving.pool import LoadedVersion
-from serving.prediction_log import PredictionLog, Understood
+from serving.prediction_log import PredictionLog, Rewritten, Understood
+from tests.unit.serving.host_here import hosted
 from tests.unit.serving.in_process import Named
 from tests.unit.test_spool_room import AT
 
@@ -47,16 +52,27 @@ class Log:
         """Take its directory, the version's input schema, and the policy."""
         self.metrics = Metrics()
         self._directory = directory
-        self._version = LoadedVersion("m", 1, None, Named(lambda data: data), schema)
+        self._version = hosted(OpenedVersion("m", 1, None, Named(lambda data: data), schema))
+        self._redactor = FormatRedactor(policy.privacy, KEY, schema)
         self._log = PredictionLog(SpoolWriter(directory), self.metrics, lambda model: policy, KEY)
 
     def write(
         self, content_type: str, body: bytes, answer: Any, understood: Understood | None = None
     ) -> PredictionRecord | None:
         """Log one prediction; gives what is on disk of it."""
-        response = json.dumps({"predictions": answer}).encode()
+        return self.write_as_it_is(content_type, body, json.dumps({"predictions": answer}).encode(), understood)
+
+    def write_as_it_is(
+        self, content_type: str, body: bytes, response: bytes, understood: Understood | None = None
+    ) -> PredictionRecord | None:
+        """Log one prediction with the bytes of its answer; gives what is on disk of it."""
         record = PredictionRecord("r", "m", 1, AT, 1, content_type, body, response)
-        self._log.append(self._version, [record], understood)
+        how: Understood | Rewritten | None = understood
+        if understood is None:
+            kept = redacted(self._redactor, Logged(content_type, body, response))
+            record = replace(record, content_type=kept.content_type, request=kept.request, response=kept.response)
+            how = Rewritten(kept.refused)
+        self._log.append(self._version, [record], how)
         self._log.close()
         found = [one for path in spool_files(self._directory) for one, _ in read_spool(path)]
         return found[-1] if found else None
@@ -248,11 +264,17 @@ def test_what_is_not_certain_is_not_written(
 @pytest.mark.parametrize("answer", [b"[1]", b"not json", b'{"outputs": []}', b"[" * 100_000])
 def test_an_answer_that_is_not_understood_is_not_written(tmp_path: Path, answer: bytes) -> None:
     """It might hold anything."""
-    writer, metrics = SpoolWriter(tmp_path), Metrics()
-    log = PredictionLog(writer, metrics, lambda model: POLICY, KEY)
     body = b'{"dataframe_split": {"columns": ["name", "amount", "customer"], "data": [["a", 1, "b"]]}}'
-    record = PredictionRecord("r", "m", 1, AT, 1, JSON, body, answer)
-    assert not log.append(LoadedVersion("m", 1, None, Named(lambda data: data), SCHEMA), [record])
+    log = Log(tmp_path)
+    assert log.write_as_it_is(JSON, body, answer) is None
+    assert log.refused == 1
+
+
+def test_what_nobody_has_rewritten_is_not_written(tmp_path: Path) -> None:
+    """Whoever forgets to rewrite a request of a model with such a policy loses it, and no personal data gets out."""
+    log = PredictionLog(SpoolWriter(tmp_path), Metrics(), lambda model: POLICY, KEY)
+    version = hosted(OpenedVersion("m", 1, None, Named(lambda data: data), SCHEMA))
+    assert not log.append(version, [PredictionRecord("r", "m", 1, AT, 1, JSON, b"{}", b"{}")])
     assert spool_files(tmp_path) == []
 
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -47,7 +47,7 @@ class Loads:
         if version.version in self.failing:
             raise self.failing[version.version]
         made = loaded(version.model, version.version)
-        return LoadedVersion(version.model, version.version, version.source, made.predictor, None, digest=self.digest)
+        return replace(made, source=version.source, digest=self.digest)
 
 
 @dataclass

@@ -17,8 +17,10 @@ from mlflow.types.schema import Array
 from sklearn.linear_model import LinearRegression
 
 from serving.codecs.mlflow_protocol import accepted
-from serving.plan import compile_plan
+from serving.host.compiling import compile_plan
+from serving.host.opened import OpenedVersion
 from serving.pool import LoadedVersion
+from tests.unit.serving.host_here import hosted
 from tests.unit.serving.in_process import App, app
 
 
@@ -78,13 +80,13 @@ SIGNATURES: dict[str, tuple[type[mlflow.pyfunc.PythonModel], ModelSignature | No
 }
 
 
-def load(directory: Path, name: str) -> LoadedVersion:
+def load(directory: Path, name: str, example: bytes | None = None) -> LoadedVersion:
     """Save and load one of the models."""
     kind, signature = SIGNATURES[name]
     path = str(directory / name)
     mlflow.pyfunc.save_model(path, python_model=kind(), signature=signature, pip_requirements=[])
     model = mlflow.pyfunc.load_model(path)
-    return LoadedVersion(name, 1, path, model, model.metadata.get_input_schema())
+    return hosted(OpenedVersion(name, 1, path, model, model.metadata.get_input_schema(), example=example))
 
 
 def planned(directory: Path) -> LoadedVersion:
@@ -94,10 +96,10 @@ def planned(directory: Path) -> LoadedVersion:
     fitted = LinearRegression().fit(rows, rows.sum(axis=1))
     mlflow.sklearn.save_model(fitted, path, signature=ModelSignature(NUMBERS), pip_requirements=[])
     model = mlflow.pyfunc.load_model(path)
-    version = LoadedVersion("planned", 1, path, model, model.metadata.get_input_schema())
-    plan = compile_plan(model, version.input_schema, partial(accepted, version))
-    assert plan is not None
-    return replace(version, plan=plan)
+    version = OpenedVersion("planned", 1, path, model, model.metadata.get_input_schema())
+    made = compile_plan(model, version.input_schema, partial(accepted, version))
+    assert made is not None
+    return hosted(replace(version, plan=made.plan), made)
 
 
 @contextlib.contextmanager

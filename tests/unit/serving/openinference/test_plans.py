@@ -1,6 +1,5 @@
-"""Plans answer tensors: kernels at once, on the event loop; everything else on a thread, as ever."""
+"""Plans answer tensors, in the model host."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,22 +7,26 @@ from typing import Any
 
 import pytest
 
-from serving.plan import Plan
+from serving.host.opened import OpenedVersion
+from tests.unit.serving.host_here import HostHere
 from tests.unit.serving.in_process import App, app
 from tests.unit.serving.openinference.models import load, planned
 
 ON: list[str] = []
-"""On which thread each computation ran."""
+"""Which engine computed."""
 
 
-def watched(plan: Plan, engine: str) -> Plan:
-    """Note where a plan computes."""
+def watched(opened: OpenedVersion, engine: str) -> OpenedVersion:
+    """Note when a plan computes."""
+    plan = opened.plan
+    assert plan is not None
+    compute = plan.compute
 
-    def compute(rows: Any) -> Any:
-        ON.append(threading.current_thread().name)
-        return plan.compute(rows)
+    def noted(rows: Any) -> Any:
+        ON.append(engine)
+        return compute(rows)
 
-    return replace(plan, compute=compute, engine=engine, inline=engine == "kernel")
+    return replace(opened, model=engine, plan=replace(plan, compute=noted, engine=engine))
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +34,9 @@ def scoring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The application with one model under each engine, and without a plan."""
     directory: Path = tmp_path_factory.mktemp("plans")
     version = planned(directory)
-    assert version.plan is not None
-    versions = [replace(version, model=name, plan=watched(version.plan, name)) for name in ("kernel", "python")]
+    assert isinstance(version.host, HostHere)
+    opened = version.host.opened
+    versions = [replace(version, model=name, host=HostHere(watched(opened, name))) for name in ("kernel", "python")]
     with app(directory / "data", *versions, load(directory, "numbers")) as running:
         yield running
 
@@ -45,20 +49,13 @@ def ask(scoring: App, model: str, *rows: list[Any], datatype: str = "FP64") -> t
     return answer.status_code, answer.json()["outputs"][0]["data"] if answer.status_code == 200 else []
 
 
-@pytest.mark.parametrize(("engine", "on_thread"), [("kernel", False), ("python", True)])
-def test_where_a_plan_computes(scoring: App, engine: str, on_thread: bool) -> None:
-    """A kernel costs less than a thread; a model's own code may take any time."""
-    status, predictions = ask(scoring, engine, [1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
-    assert (status, predictions) == (200, pytest.approx([6.0, 15.0]))
-    [name] = ON
-    assert name.startswith("ThreadPoolExecutor") == on_thread
-
-
-def test_large_bodies_go_to_a_thread(scoring: App) -> None:
-    """A body that takes long to read does not hold up the event loop."""
-    status, predictions = ask(scoring, "kernel", *[[0.123456789, 1.0, 2.0]] * 5000)
-    assert (status, len(predictions)) == (200, 5000)
-    assert ON[0].startswith("ThreadPoolExecutor")
+@pytest.mark.parametrize("engine", ["kernel", "python"])
+@pytest.mark.parametrize(("rows", "by_host"), [(2, False), (5000, True)])
+def test_a_plan_computes(scoring: App, engine: str, rows: int, by_host: bool) -> None:
+    """Tensors that are the signature's columns are a plan's to answer: here when they are few, else in the host."""
+    status, predictions = ask(scoring, engine, *[[0.125, 2.0, 3.0]] * rows)
+    assert (status, predictions) == (200, pytest.approx([5.125] * rows))
+    assert [engine] * by_host == ON
 
 
 def test_what_no_plan_knows(scoring: App) -> None:

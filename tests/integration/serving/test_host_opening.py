@@ -1,10 +1,5 @@
-"""Loading a model first in another process: whatever it does there, the process that asked lives and says why."""
+"""Opening a version in a model host: whatever it does there, the process that asked lives and says why."""
 
-import contextlib
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,11 +10,14 @@ import mlflow.sklearn
 import psutil
 import pytest
 
+from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import UnavailableError
-from serving.rehearsal import ModelLoadError, Rehearsal
-from serving.rehearsal_process import ENVIRONMENT
+from mlflow_ext.registry.artifacts import directory_of
+from serving.host_opening import Hosts
+from serving.host_request import ModelLoadError
 from tests.conftest import wait_until
 from tests.integration.registered import ROWS, constant
+from tests.integration.serving.hosts import Opens, hosting
 
 MODEL = """
 import os, signal, time
@@ -38,32 +36,10 @@ mlflow.models.set_model(Model())
 """
 
 
-@contextlib.contextmanager
-def rehearsing(directory: Path) -> Iterator[tuple[Rehearsal, psutil.Process]]:
-    """Run the process in which models are loaded first."""
-    with socket.socket(socket.AF_UNIX) as listening, (directory / "rehearsal.log").open("wb") as log:
-        address = Path(os.path.relpath(directory / "s"))
-        listening.bind(str(address))
-        listening.listen(8)
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "serving.rehearsal_process", "--fd", str(listening.fileno())],
-            pass_fds=(listening.fileno(),),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=directory,
-            env={**os.environ, **ENVIRONMENT, "MLFLOW_EXT_DATABASE_URL": "secret"},
-        )
-        try:
-            yield Rehearsal(address, timeout_s=30, memory_bytes=2 * 1024**3), psutil.Process(process.pid)
-        finally:
-            process.kill()
-            process.wait()
-
-
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rehearsal, psutil.Process]]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Opens, psutil.Process]]:
     """One such process for all tests of this file."""
-    with rehearsing(tmp_path_factory.mktemp("rehearsal")) as found:
+    with hosting(tmp_path_factory.mktemp("hosts")) as found:
         yield found
 
 
@@ -78,22 +54,29 @@ def made(directory: Path, load: str = "pass", predict: str = "pass") -> Path:
     return directory / "m"
 
 
-def test_a_good_model_passes_and_leaves_nothing(running: tuple[Rehearsal, psutil.Process], tmp_path: Path) -> None:
-    """A rehearsal of a small model takes little; its copies are gone, and the process has one thread to fork from."""
-    rehearse, process = running
+def living(process: psutil.Process) -> list[psutil.Process]:
+    """Give the hosts, and what they have started."""
+    return [one for one in process.children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_host_lives_until_it_is_let_go(running: tuple[Opens, psutil.Process], tmp_path: Path) -> None:
+    """Opening a small model takes little; when nobody wants its host, that ends; the first process has one thread."""
+    opens, process = running
     mlflow.sklearn.save_model(constant(1.0), str(tmp_path / "m"), pip_requirements=[], input_example=ROWS)
-    rehearse(tmp_path / "m")
     took = []
-    for _ in range(5):
+    for _ in range(4):
         began = time.perf_counter()
-        rehearse(tmp_path / "m")
+        opened = opens(tmp_path / "m")
         took.append(time.perf_counter() - began)
-    print(f"\nrehearsal of a small model: {sorted(took)[2] * 1000:.0f} ms, {process.memory_info().rss >> 20} MiB kept")
-    assert min(took) < 2
+        [host] = living(process)
+        assert not host.children()
+        opened.close()
+        wait_until(lambda: not living(process), 10)
+        directory_of(ModelVersion("m", 1, source="models:/m-1"), tmp_path).rename(tmp_path / "m")
+    print(f"\nopening a small model: {sorted(took)[2] * 1000:.0f} ms")
     threads = [task.read_text().strip() for task in Path(f"/proc/{process.pid}/task").glob("*/comm")]
     # jemalloc (in pyarrow) stops its own thread around a fork
     assert len([name for name in threads if name != "jemalloc_bg_thd"]) == 1
-    wait_until(lambda: not [one for one in process.children(recursive=True) if one.status() != "zombie"], 10)
 
 
 @pytest.mark.parametrize(
@@ -110,22 +93,22 @@ def test_a_good_model_passes_and_leaves_nothing(running: tuple[Rehearsal, psutil
     ],
 )
 def test_what_goes_wrong_at_loading_goes_wrong_elsewhere(
-    running: tuple[Rehearsal, psutil.Process], tmp_path: Path, line: str, reason: str
+    running: tuple[Opens, psutil.Process], tmp_path: Path, line: str, reason: str
 ) -> None:
     """A crash, an exit, a hoard or an error at loading is told as the reason, and sees no settings of ours."""
     with pytest.raises(ModelLoadError, match=reason):
         running[0](made(tmp_path, load=line))
 
 
-def test_endless_loops_are_ended(running: tuple[Rehearsal, psutil.Process], tmp_path: Path) -> None:
+def test_endless_loops_are_ended(running: tuple[Opens, psutil.Process], tmp_path: Path) -> None:
     """A model that loads or predicts for ever is refused after the time that settings give, with all it started."""
-    rehearse = replace(running[0], timeout_s=2)
+    opens = replace(running[0], timeout_s=2)
     with pytest.raises(ModelLoadError, match="longer than 2 s"):
-        rehearse(made(tmp_path, load="os.fork() or time.sleep(3600); time.sleep(3600)"))
-    wait_until(lambda: not [one for one in running[1].children(recursive=True) if one.status() != "zombie"], 10)
+        opens(made(tmp_path, load="os.fork() or time.sleep(3600); time.sleep(3600)"))
+    wait_until(lambda: not living(running[1]), 10)
 
 
-def test_a_crash_at_its_own_input_example_is_told(running: tuple[Rehearsal, psutil.Process], tmp_path: Path) -> None:
+def test_a_crash_at_its_own_input_example_is_told(running: tuple[Opens, psutil.Process], tmp_path: Path) -> None:
     """The input example is predicted there too, before it is here."""
     with pytest.raises(ModelLoadError, match="SIGABRT"):
         running[0](made(tmp_path, predict="os.abort()"))
@@ -133,5 +116,6 @@ def test_a_crash_at_its_own_input_example_is_told(running: tuple[Rehearsal, psut
 
 def test_without_the_other_process_nothing_is_loaded(tmp_path: Path) -> None:
     """When nobody listens, that is a fault of ours which may pass, not the model's."""
+    (tmp_path / "m").mkdir()
     with pytest.raises(UnavailableError, match="does not answer"):
-        Rehearsal(tmp_path / "nobody", timeout_s=1)(tmp_path)
+        Opens(Hosts(tmp_path / "nobody"))(tmp_path / "m")

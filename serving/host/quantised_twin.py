@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlflow_ext.domain.twins import TwinRefusedError
-from mlflow_ext.registry.plain_table import Column
-from serving.kernels import Kernel, NotInTrainingError, Rows
+from mlflow_ext.registry.plain_table import Column, type_names
+from serving.kernels import Kernel
+from serving.twin_kernel import TwinKernel
 
 ENGINE = "onnx-int8"
 
@@ -27,7 +28,7 @@ class OfferedQuantisedTwin:
 
     def compiled(
         self, columns: Sequence[Column], known: Any, rows: Sequence[tuple[Any, ...]], original: Kernel
-    ) -> tuple[Kernel, list[tuple[Any, ...]]] | None:
+    ) -> tuple[TwinKernel, list[tuple[Any, ...]]] | None:
         """Give what computes, and the rows that it takes; `None` where it is refused.
 
         Args:
@@ -37,18 +38,9 @@ class OfferedQuantisedTwin:
             original: The model's own answers.
         """
         try:
-            from mlflow_ext.registry.twins.session import NotForTwinError, TwinSession
-
-            session = TwinSession(self._find(), columns, known, quantised=True)
-            mine = [row for row in rows if session.takes(row)]
-            wanted = original(mine[:1]).dtype
-
-            def compute(some: Rows) -> NDArray[Any]:
-                try:
-                    return session.answers(some).astype(wanted, copy=False)
-                except NotForTwinError:
-                    raise NotInTrainingError from None
-
+            compute = TwinKernel(self._find(), type_names(columns), known, quantised=True)
+            mine = [row for row in rows if compute.session.takes(row)]
+            compute.dtype = original(mine[:1]).dtype.str
             _check_form(compute(mine), len(mine))
         except TwinRefusedError as exc:
             self.refuse(str(exc))

@@ -1,6 +1,6 @@
 """One version's ONNX twin as an engine: fetched when a plan asks for it, tried against the original, or refused.
 
-Where twins come from is `twins.py`; what else may answer, and in which order, `plan.py`.
+Where twins come from is `twins.py`; what else may answer, and in which order, `compiling.py`.
 """
 
 import statistics
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlflow_ext.domain.twins import TwinNotMadeError, TwinRefusedError
-from mlflow_ext.registry.plain_table import Column
-from serving.kernels import Kernel, NotInTrainingError, Rows
-from serving.quantised_twin import OfferedQuantisedTwin
+from mlflow_ext.registry.plain_table import Column, type_names
+from serving.host.quantised_twin import OfferedQuantisedTwin
+from serving.kernels import Kernel, Rows
+from serving.twin_kernel import TwinKernel
 
 _TRIES = 5
 _FASTER = 0.8
@@ -57,7 +58,7 @@ class OfferedTwin:
 
     def quantised(
         self, model: Any, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]], original: Kernel
-    ) -> tuple[Kernel, list[tuple[Any, ...]]] | None:
+    ) -> tuple[TwinKernel, list[tuple[Any, ...]]] | None:
         """Give what computes with 8 bits, as `compiled` does; `None` where policy or the gate wants none."""
         if self._quantised is None:
             return None
@@ -70,7 +71,7 @@ class OfferedTwin:
 
     def compiled(
         self, model: Any, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]], original: Kernel
-    ) -> tuple[Kernel, list[tuple[Any, ...]]] | None:
+    ) -> tuple[TwinKernel, list[tuple[Any, ...]]] | None:
         """Give what computes, and the rows that it takes; `None` where it is refused.
 
         Args:
@@ -80,20 +81,11 @@ class OfferedTwin:
             original: The model's own answers.
         """
         try:
-            # these import what only twins need
-            from mlflow_ext.registry.twins.session import NotForTwinError, TwinSession
-
             known = _known(model, columns)
-            session = TwinSession(self._find(), columns, known)
-            mine = [row for row in rows if session.takes(row)]
+            compute = TwinKernel(self._find(), type_names(columns), known)
+            mine = [row for row in rows if compute.session.takes(row)]
             wanted = original(mine)
-
-            def compute(some: Rows) -> NDArray[Any]:
-                try:
-                    return session.answers(some).astype(wanted.dtype, copy=False)
-                except NotForTwinError:
-                    raise NotInTrainingError from None
-
+            compute.dtype = wanted.dtype.str
             self._agree(compute(mine), wanted, labels=hasattr(model, "classes_"))
             if not self.wanted:
                 _hurry(compute, original, mine)

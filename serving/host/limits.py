@@ -1,0 +1,75 @@
+"""Bounds of a model host, set by itself before a model's code runs in it: whoever dies of them, scoring goes on."""
+
+import contextlib
+import ctypes
+import math
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_NICE = 5
+"""Scoring on the same machine comes first."""
+_MAX_FILE_BYTES = 1024**2
+_MAX_OPEN_FILES = 256
+
+
+def die_with(parent: int) -> None:
+    """Be killed by the kernel when the parent ends, and before anything else when memory runs out (Linux)."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def load_gently() -> None:
+    """Let this thread come after those that score; threads that are begun elsewhere do not."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+class LoadLimits:
+    """What loading a model may use; `lift` leaves the bound on memory."""
+
+    def __init__(self, timeout_s: float, memory_bytes: int) -> None:
+        """Set the limits.
+
+        Args:
+            timeout_s: CPU seconds, from now.
+            memory_bytes: Memory beside what is used now.
+        """
+        cpu_s = math.ceil(time.process_time() + timeout_s)
+        self._before: dict[int, tuple[int, int]] = {}
+        _bound(resource.RLIMIT_AS, _used_bytes() + memory_bytes)
+        _bound(resource.RLIMIT_CORE, 0)
+        for what, most in (
+            (resource.RLIMIT_CPU, cpu_s),
+            (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
+            (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
+        ):
+            self._before[what] = resource.getrlimit(what)
+            _bound(what, most, hard=self._before[what][1])
+
+    def lift(self) -> None:
+        """Take the limits of loading away: from now on requests are answered, and deadlines bound them."""
+        for what, before in self._before.items():
+            resource.setrlimit(what, before)
+
+
+def _bound(what: int, most: int, hard: int | None = None) -> None:
+    known = resource.getrlimit(what)[1]
+    bound = most if known == resource.RLIM_INFINITY else min(most, known)
+    resource.setrlimit(what, (bound, bound if hard is None else hard))
+
+
+def _used_bytes() -> int:
+    if sys.platform != "linux":
+        return 0
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
