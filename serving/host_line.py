@@ -1,6 +1,8 @@
 """The connection to a model host, on the event loop: questions go out, and each answer finds who asked."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from serving import asked as messages
@@ -12,10 +14,19 @@ class LineLostError(Exception):
 
 
 class HostLine(asyncio.Protocol):
-    """One connection; any number of questions may be open on it."""
+    """One connection; as many questions are open on it as the host computes at a time, others wait for their turn."""
 
-    def __init__(self) -> None:
-        """Begin with nothing asked."""
+    def __init__(self, at_a_time: int, within_s: float, overdue: Callable[[], None]) -> None:
+        """Begin with nothing asked.
+
+        Args:
+            at_a_time: Questions that the host computes at a time.
+            within_s: How long it may compute one.
+            overdue: Called, once the connection is closed, when it computes one for longer.
+        """
+        self._turns = asyncio.Semaphore(at_a_time)
+        self._within_s = within_s
+        self._overdue = overdue
         self._transport: asyncio.Transport | None = None
         self._waiting: dict[int, asyncio.Future[Received]] = {}
         self._received = bytearray()
@@ -33,24 +44,38 @@ class HostLine(asyncio.Protocol):
         Raises:
             LineLostError: The host has gone.
         """
+        payload = messages.write(message)
+        await self._turns.acquire()
         transport = self._transport
         if transport is None or transport.is_closing():
+            self._turns.release()
             raise LineLostError
+        loop = asyncio.get_running_loop()
         self._next += 1
         number = self._next
-        answer: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Received] = loop.create_future()
         self._waiting[number] = answer
-        try:
-            payload = messages.write(message)
-            transport.writelines([HEADER.pack(len(payload), number), payload])
-            return await answer
-        finally:
-            self._waiting.pop(number, None)
+        answer.add_done_callback(partial(self._over, number, loop.call_later(self._within_s, self._too_late)))
+        transport.writelines([HEADER.pack(len(payload), number), payload])
+        # who asked may go away, but the host goes on computing: only its answer makes room for the next
+        return await asyncio.shield(answer)
 
     def close(self) -> None:
         """End the connection; who still waits is told."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _over(self, number: int, timer: asyncio.TimerHandle, answer: "asyncio.Future[Received]") -> None:
+        timer.cancel()
+        self._waiting.pop(number, None)
+        self._turns.release()
+        # whoever asked may be gone
+        answer.exception()
+
+    def _too_late(self) -> None:
+        if self.is_open:
+            self.close()
+            self._overdue()
 
     # what the event loop calls ---------------------------------------------------------------------------------------
 

@@ -224,6 +224,7 @@ class Loader:
             opened,
             partial(self._hosts.open, again),
             self._reopening,
+            self._settings.threads,
             self._settings.request_timeout_s,
             self._metrics.host_deaths.labels(model).inc,
         )

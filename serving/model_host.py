@@ -1,4 +1,4 @@
-"""A version's model host as a scoring process sees it: asked, killed when it hangs, begun again when it dies.
+"""A version's model host as a scoring process sees it: asked, ended when it hangs, begun again when it dies.
 
 How one is opened: `host_opening.py`; what it does: `host/`. The plan of the version computes in the scoring process,
 and goes on while its host is away.
@@ -11,6 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -66,8 +67,9 @@ class ModelHost:
         opened: OpenedHost,
         again: Callable[[], OpenedHost],
         threads: ThreadPoolExecutor,
+        at_a_time: int,
         timeout_s: float,
-        died: Callable[[], None] = lambda: None,
+        died: Callable[[], None],
     ) -> None:
         """Take a host that is open.
 
@@ -76,12 +78,14 @@ class ModelHost:
             opened: The open host.
             again: Opens it once more; takes seconds.
             threads: Where that is done.
-            timeout_s: How long it may take to predict rows.
+            at_a_time: Questions that it computes at a time.
+            timeout_s: How long it may compute one.
             died: Called when it has died.
         """
         self._name = name
         self._again = again
         self._threads = threads
+        self._at_a_time = at_a_time
         self._timeout_s = timeout_s
         self._died = died
         self._line: HostLine | None = None
@@ -107,7 +111,7 @@ class ModelHost:
         """Answer a request by MLflow's code.
 
         Raises:
-            TimeoutError: It took longer than that; the host was killed.
+            TimeoutError: It took longer than that, waiting for its turn included.
             UnavailableError: The host is away.
         """
         answered = await self._asked(Question(asked), timeout_s)
@@ -119,7 +123,7 @@ class ModelHost:
         """Predict rows in the host: one value a row, or nothing where only MLflow's code knows what to do with them.
 
         Raises:
-            TimeoutError: It took longer than requests may take; the host was killed.
+            TimeoutError: It took longer than requests may take, waiting for its turn included.
             UnavailableError: The host is away.
         """
         table: Table = table_of(rows)
@@ -133,11 +137,6 @@ class ModelHost:
             try:
                 async with asyncio.timeout_at(until):
                     return await line.ask(message)
-            except TimeoutError:
-                if line is self._line:
-                    self._opened.close(f"a request took longer than {timeout_s:g} s")
-                    line.close()
-                raise
             except LineLostError:
                 # nothing was answered: whoever asked asks once more, since it may have been another's request
                 continue
@@ -172,8 +171,11 @@ class ModelHost:
             self._finalizer.detach()
             self._finalizer = weakref.finalize(self, self._opened.close)
             self._buried = False
-        self._opened.is_asked = True
-        _, self._line = await loop.create_unix_connection(HostLine, sock=self._opened.data)
+        opened = self._opened
+        opened.is_asked = True
+        overdue = partial(opened.close, f"a request took longer than {self._timeout_s:g} s")
+        line = partial(HostLine, self._at_a_time, self._timeout_s, overdue)
+        _, self._line = await loop.create_unix_connection(line, sock=opened.data)
         return self._line
 
     def _ended(self, reason: str) -> None:
