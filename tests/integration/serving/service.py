@@ -52,7 +52,7 @@ class Service:
         found: dict[str, Any] = httpx.get(f"{self.url}/models/{name}", timeout=10).json()
         return found
 
-    def wait_served(self, model: str, version: int, timeout_s: float = 30) -> None:
+    def wait_served(self, model: str, version: int, timeout_s: float = 90) -> None:
         """Wait until a version answers."""
         wait_until(lambda: self.served(model) == version, timeout_s, lambda: self.log)
 
