@@ -1,32 +1,25 @@
 """Bounds of a model host, set by itself before a model's code runs in it: whoever dies of them, scoring goes on."""
 
 import contextlib
-import ctypes
 import math
 import os
 import resource
-import signal
 import sys
 import threading
 import time
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
 _NICE = 5
 """Scoring on the same machine comes first."""
 _MAX_FILE_BYTES = 1024**2
 _MAX_OPEN_FILES = 256
 
 
-def die_with(parent: int) -> None:
-    """Be killed by the kernel when the parent ends, and before anything else when memory runs out (Linux)."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
+def be_first_to_go() -> None:
+    """Be ended before anything else when the machine's memory runs out (Linux)."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def load_gently() -> None:

@@ -24,9 +24,10 @@ from importlib import import_module
 from typing import NoReturn
 
 from mlflow_ext.errors import MlflowExtError
+from mlflow_ext.parent_death import die_with
 from serving.asked import Opened, Refused, frame
 from serving.asked import write as written
-from serving.host.limits import die_with, load_gently
+from serving.host.limits import be_first_to_go, load_gently
 from serving.host_request import HostRequest, ModelLoadError, kind_of
 from serving.trace_notes import TraceIds
 
@@ -142,6 +143,7 @@ def _request(control: socket.socket) -> tuple[HostRequest, socket.socket]:
 def _be_host(request: HostRequest, data: socket.socket, parent: int) -> None:
     os.setpgid(0, 0)
     die_with(parent)
+    be_first_to_go()
     _log_on()
     from serving.host.answering import Answering
     from serving.host.opening import open_version
