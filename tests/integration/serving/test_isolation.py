@@ -87,7 +87,7 @@ def ask(running: Service, what: float) -> httpx.Response:
 
 @pytest.mark.parametrize(
     ("what", "statuses", "words"),
-    [(1.0, {503}, "exit code 7"), (2.0, {504}, "longer than 3 s"), (3.0, {400, 500, 503}, "")],
+    [(1.0, {503}, "exit code 7"), (2.0, {504}, "longer than 3 s"), (3.0, {400, 500, 503, 504}, "")],
     ids=["exits", "loops", "eats memory"],
 )
 def test_others_do_not_notice(isolated: Service, what: float, statuses: set[int], words: str) -> None:
