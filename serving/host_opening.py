@@ -5,7 +5,6 @@ Whatever goes wrong while a model is loaded goes wrong there, and is told here. 
 
 import json
 import logging
-import pickle
 import socket
 import struct
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from mlflow_ext.errors import MlflowExtError, UnavailableError
 from serving import asked as messages
 from serving.asked import HEADER, Began, Opened, Received, Refused
-from serving.host_request import HostRequest, ModelLoadError, error_of
+from serving.host_request import HostRequest, ModelLoadError, error_of, write
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +81,7 @@ class Hosts:
             with theirs:
                 control.settimeout(FETCH_WITHIN_S)
                 control.connect(str(self.address))
-                content = pickle.dumps(request)
+                content = write(request)
                 socket.send_fds(control, [_LENGTH.pack(len(content))], [theirs.fileno()])
                 control.sendall(content)
             message = _wait_opened(data, control, request)

@@ -1,10 +1,12 @@
-"""What a scoring process asks for when it wants a version opened in a model host of its own."""
+"""What a scoring process asks for when it wants a version opened in a model host of its own, as one message."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from mlflow_ext.domain.pins import Manifest
-from mlflow_ext.domain.privacy import KeyedHash
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.domain.twins import JudgedTwin
 from mlflow_ext.errors import (
@@ -15,6 +17,7 @@ from mlflow_ext.errors import (
     UnsafeModelError,
 )
 from mlflow_ext.policy import PrivacyPolicy, ServingPolicy
+from mlflow_ext.policy_section import Section
 from serving.bounds import DEFAULT, Bounds
 
 
@@ -48,7 +51,7 @@ class HostRequest:
         threads: Requests that it answers at a time.
         bounds: How much one request may ask.
         privacy: What of a request must not be logged as it is.
-        keyed_hash: What hashes personal data; `None` where nothing is hashed.
+        hash_key: Secret of the keyed hashes of personal data; `None` where nothing is hashed.
     """
 
     version: ModelVersion
@@ -64,7 +67,7 @@ class HostRequest:
     threads: int = 8
     bounds: Bounds = DEFAULT
     privacy: PrivacyPolicy | None = None
-    keyed_hash: KeyedHash | None = None
+    hash_key: bytes | None = field(default=None, repr=False)
 
 
 def kind_of(exc: MlflowExtError) -> str:
@@ -75,3 +78,34 @@ def kind_of(exc: MlflowExtError) -> str:
 def error_of(kind: str, reason: str) -> MlflowExtError:
     """Make the error that was named."""
     return _KINDS.get(kind, ModelLoadError)(reason[:2000])
+
+
+def write(request: HostRequest) -> bytes:
+    """Write a request."""
+    return msgspec.msgpack.encode(request, enc_hook=_plain)
+
+
+def read(content: bytes) -> HostRequest:
+    """Read a request.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return msgspec.msgpack.decode(content, type=HostRequest, dec_hook=_made)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Path():
+            return str(value)
+        case Section():
+            return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} is no part of a request")
+
+
+def _made(kind: type, value: Any) -> Any:
+    if issubclass(kind, Path):
+        return Path(value)
+    if issubclass(kind, Section):
+        return kind.model_validate(value)
+    raise TypeError(f"{kind.__name__} is no part of a request")

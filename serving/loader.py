@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from mlflow_ext.config import Settings
 from mlflow_ext.domain.pins import Manifest
-from mlflow_ext.domain.privacy import KeyedHash
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.domain.twins import JudgedTwin
 from mlflow_ext.errors import MlflowExtError
@@ -50,7 +49,7 @@ class LoadSettings:
         threads: As for `HostRequest`.
         bounds: As for `HostRequest`.
         request_timeout_s: How long the answer to a request may take.
-        keyed_hash: What hashes personal data; `None` without a key.
+        hash_key: Secret of the keyed hashes of personal data; `None` without one.
     """
 
     mlflow_url: str
@@ -60,11 +59,12 @@ class LoadSettings:
     threads: int
     bounds: Bounds
     request_timeout_s: float
-    keyed_hash: KeyedHash | None = None
+    hash_key: bytes | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, settings: Settings) -> "LoadSettings":
         """Take them from the settings."""
+        key = settings.privacy_key
         return cls(
             mlflow_url=settings.mlflow_url,
             directory=settings.models_dir,
@@ -73,7 +73,7 @@ class LoadSettings:
             threads=settings.scoring_threads,
             bounds=Bounds.of(settings),
             request_timeout_s=settings.request_timeout_s,
-            keyed_hash=settings.keyed_hash(),
+            hash_key=key.get_secret_value().encode() if key is not None else None,
         )
 
 
@@ -170,7 +170,7 @@ class Loader:
             threads=common.threads,
             bounds=common.bounds,
             privacy=policy.privacy if policy.privacy.names else None,
-            keyed_hash=common.keyed_hash if policy.privacy.hash else None,
+            hash_key=common.hash_key if policy.privacy.hash else None,
         )
 
     def _judged_twin(self, version: ModelVersion) -> JudgedTwin | None:

@@ -12,7 +12,6 @@ import gc
 import json
 import logging
 import os
-import pickle
 import selectors
 import signal
 import socket
@@ -23,12 +22,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import NoReturn
 
+from mlflow_ext.domain.privacy import KeyedHash
 from mlflow_ext.errors import MlflowExtError
 from mlflow_ext.parent_death import die_with
 from serving.asked import Opened, Refused, frame
 from serving.asked import write as written
 from serving.host.limits import be_first_to_go, load_gently
-from serving.host_request import HostRequest, ModelLoadError, kind_of
+from serving.host_request import HostRequest, ModelLoadError, kind_of, read
 from serving.trace_notes import TraceIds
 
 logger = logging.getLogger(__name__)
@@ -135,9 +135,11 @@ def _request(control: socket.socket) -> tuple[HostRequest, socket.socket]:
             raise ValueError("a request that is cut off")
         content += some
         left -= len(some)
-    # from our own scoring processes: nobody else reaches this socket
-    request: HostRequest = pickle.loads(bytes(content))  # noqa: S301
-    return request, data
+    try:
+        return read(bytes(content)), data
+    except ValueError:
+        data.close()
+        raise
 
 
 def _be_host(request: HostRequest, data: socket.socket, parent: int) -> None:
@@ -158,7 +160,8 @@ def _be_host(request: HostRequest, data: socket.socket, parent: int) -> None:
             opened, message = open_version(request, lambda began: data.sendall(frame(0, written(began))))
             redactor = None
             if request.privacy is not None:
-                redactor = FormatRedactor(request.privacy, request.keyed_hash, opened.input_schema)
+                keyed_hash = None if request.hash_key is None else KeyedHash(request.hash_key)
+                redactor = FormatRedactor(request.privacy, keyed_hash, opened.input_schema)
             made.append(Answering(opened, request.bounds, redactor))
         except MemoryError:
             reason = f"opening it takes more than {request.memory_bytes} bytes of memory"
