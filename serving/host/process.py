@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from types import FrameType
 from typing import NoReturn
 
 from mlflow_ext.domain.privacy import KeyedHash
@@ -52,19 +53,26 @@ class Forking:
         self._listening = listening
         self._hosts: dict[int, _Host] = {}
         self._selector = selectors.DefaultSelector()
+        self._stopped = False
 
-    def run(self) -> NoReturn:
-        """Answer requests until the end of the process."""
+    def run(self) -> None:
+        """Answer requests until SIGTERM; all hosts end then, and whatever they have started."""
         waking, woken = socket.socketpair()
         woken.setblocking(False)
         waking.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._stop)
         signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
         self._selector.register(self._listening, selectors.EVENT_READ, self._open)
         self._selector.register(woken, selectors.EVENT_READ, lambda: self._reap(woken))
-        while True:
+        while not self._stopped:
             for key, _ in self._selector.select():
                 key.data()
+        for pid in self._hosts:
+            _kill(pid)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopped = True
 
     def _open(self) -> None:
         control, _ = self._listening.accept()
@@ -79,7 +87,8 @@ class Forking:
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
             self._selector.close()
             for inherited in (self._listening, control, *(host.control for host in self._hosts.values())):
                 inherited.close()
