@@ -20,9 +20,16 @@ from typing import Any
 import httpx
 
 from benchmarks.findings import command_line, machine
-from benchmarks.flip_latency import platform_running
 from benchmarks.peer_servers import PEERS, environment
-from benchmarks.servers import STARTS_WITHIN_S, ask, mlflow_models_serve, new_token, process, scoring_service
+from benchmarks.servers import (
+    STARTS_WITHIN_S,
+    ask,
+    mlflow_models_serve,
+    new_token,
+    platform_running,
+    process,
+    scoring_service,
+)
 from benchmarks.serving import CELLS, MODELS, models, prepare
 
 OURS, MLFLOW = "mlflow-ext", "MLflow"

@@ -1,11 +1,13 @@
 """Servers that a benchmark starts and ends, and `wrk`, which asks them."""
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,15 +16,23 @@ from pathlib import Path
 import httpx
 import psutil
 
+COMMAND = (sys.executable, "-P", "-m", "mlflow_ext.cli")
 STARTS_WITHIN_S = 300
 """On a machine that does much else, servers take their time."""
 
 
 def new_token(database_url: str) -> str:
     """Make a token for scoring."""
-    command = [sys.executable, "-P", "-m", "mlflow_ext.cli", "token", "create", "--right", "score", "--quiet"]
+    command = [*COMMAND, "token", "create", "--right", "score", "--quiet"]
     environment = {**os.environ, "MLFLOW_EXT_DATABASE_URL": database_url}
     return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
+
+
+def set_stage(mlflow_url: str, name: str, version: int, stage: str = "Production") -> None:
+    """Set a version's stage with the call that MLflow's UI makes; who was in Production is archived."""
+    wanted = {"name": name, "version": str(version), "stage": stage, "archive_existing_versions": stage == "Production"}
+    url = f"{mlflow_url}/ajax-api/2.0/mlflow/model-versions/transition-stage"
+    httpx.post(url, json=wanted, timeout=60).raise_for_status()
 
 
 def free_port() -> int:
@@ -63,6 +73,41 @@ def process(command: Sequence[str], url: str, **environment: str) -> Iterator[ps
 
 
 @contextmanager
+def platform_running(
+    data_dir: Path | None, rights: Sequence[str] = ("score",), environment: Mapping[str, str] | None = None
+) -> Iterator[dict[str, str]]:
+    """Give the addresses of a platform, and a token; without a data directory starts one, which asks for tokens."""
+    if data_dir is not None:
+        yield {"token": os.environ.get("MLFLOW_EXT_TOKEN", ""), **json.loads((data_dir / "state.json").read_text())}
+        return
+    with tempfile.TemporaryDirectory(prefix="platform-") as directory:
+        own = Path(directory) / "data"
+        process = subprocess.Popen(
+            [*COMMAND, "up", "--data-dir", str(own), "--mlflow-port", "0", "--serving-port", "0"],
+            cwd=directory,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "MLFLOW_EXT_AUTH": "token", **(environment or {})},
+        )
+        try:
+            while not (own / "state.json").exists():
+                if process.poll() is not None:
+                    raise SystemExit("mlflow-ext up ended; run it by hand to see why")
+                time.sleep(0.2)
+            made = subprocess.run(
+                [*COMMAND, "token", "create", *(word for right in rights for word in ("--right", right)), "--quiet"],
+                cwd=directory,
+                env={**os.environ, "MLFLOW_EXT_DATA_DIR": str(own)},
+                stdout=subprocess.PIPE,
+                check=True,
+                text=True,
+            )
+            yield {"token": made.stdout.strip(), **json.loads((own / "state.json").read_text())}
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(90)
+
+
+@contextmanager
 def scoring_service(urls: Mapping[str, str], data_dir: Path) -> Iterator[tuple[str, psutil.Process]]:
     """Run our service with one scoring process, tokens on, over a platform that runs; gives its address and process."""
     port = free_port()
@@ -75,7 +120,7 @@ def scoring_service(urls: Mapping[str, str], data_dir: Path) -> Iterator[tuple[s
         "MLFLOW_EXT_SERVING_PORT": str(port),
         "MLFLOW_EXT_AUTH": "token",
     }
-    command = [sys.executable, "-P", "-m", "mlflow_ext.cli", "serve", "--role", "scoring", "--workers", "1"]
+    command = [*COMMAND, "serve", "--role", "scoring", "--workers", "1"]
     with process(command, f"{url}/readyz", **settings) as running:
         yield url, running
 

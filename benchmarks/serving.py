@@ -21,8 +21,16 @@ import httpx
 import psutil
 
 from benchmarks.findings import command_line, machine
-from benchmarks.flip_latency import platform_running
-from benchmarks.servers import ask, free_port, mlflow_models_serve, new_token, process, scoring_service
+from benchmarks.servers import (
+    ask,
+    free_port,
+    mlflow_models_serve,
+    new_token,
+    platform_running,
+    process,
+    scoring_service,
+    set_stage,
+)
 from benchmarks.serving_report import HEADER, row, write
 
 MODELS = {
@@ -103,9 +111,7 @@ def prepare(mlflow_url: str, token: str, directory: Path) -> None:
         )
         kept = mlflow.artifacts.download_artifacts(logged.model_uri, dst_path=str(directory / f"{name}-files"))
         Path(kept).rename(directory / name)
-        wanted = {"name": f"bench-{name}", "version": "1", "stage": "Production", "archive_existing_versions": True}
-        url = f"{mlflow_url}/ajax-api/2.0/mlflow/model-versions/transition-stage"
-        httpx.post(url, json=wanted).raise_for_status()
+        set_stage(mlflow_url, f"bench-{name}", 1)
         for count in sorted({count for count, _ in CELLS}):
             some = pd.concat([rows] * (count // len(rows) + 1)).head(count)
             body = directory / f"{name}-{count}.json"

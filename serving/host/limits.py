@@ -25,7 +25,9 @@ def be_first_to_go() -> None:
 def load_gently() -> None:
     """Let this thread come after those that score; threads that are begun elsewhere do not."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        thread = threading.get_native_id()
+        # relative: a service that runs nicely itself must not have loads that go before it
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + _NICE))
 
 
 class LoadLimits:

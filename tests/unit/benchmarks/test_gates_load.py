@@ -1,18 +1,25 @@
 """What the turns of the benchmark say: a ratio with its interval, and no verdict where they cannot tell."""
 
-from benchmarks.gates_load import REQUIRED, Turn, figures, report
+from benchmarks.gates_load import REQUIRED, report
+from benchmarks.steady import Turn, beside_in
+from benchmarks.steady import figures as compared
 
 
 def turns(judged_ms: float, noise_ms: float) -> list[Turn]:
     """Turns of 10 ms without gates, and of another latency with them; every other turn is noisy."""
     return [
         Turn(
-            gates=number % 4 in (1, 2),
-            took_ms=[(judged_ms if number % 4 in (1, 2) else 10.0) + noise_ms * (number // 2 % 2)] * 100,
+            beside=beside_in(number),
+            took_ms=[(judged_ms if beside_in(number) else 10.0) + noise_ms * (number // 2 % 2)] * 100,
             lost=0,
         )
         for number in range(16)
     ]
+
+
+def figures(some: list[Turn], evaluations: int) -> dict[str, float]:
+    """Compare the turns."""
+    return {**compared(some), "evaluations": evaluations}
 
 
 def test_a_clear_ratio_is_judged() -> None:

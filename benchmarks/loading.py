@@ -1,0 +1,189 @@
+"""Do clients of one version feel it when another is loaded? Latencies in turns with and without loads going on.
+
+Starts a whole platform with `mlflow-ext up` and one scoring process, scores a small model at a steady rate, and in
+every other turn has a pipeline and a big forest loaded and dropped again and again, by setting and taking away
+their Staging marks. Both kinds of turns see the same machine, so their ratio means something where it is busy, too.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import httpx
+
+from benchmarks.findings import command_line, keep, machine
+from benchmarks.servers import platform_running, set_stage
+from benchmarks.steady import Client, Turn, beside_in, figures, score, split_body, table
+
+SMALL, LARGE = "loading-small", "loading-large"
+KINDS = {1: "a pipeline with a ColumnTransformer", 2: "a random forest"}
+"""What the versions of the large model are."""
+ROWS, COLUMNS, TREES = 10_000, 20, 200
+REQUIRED = 1.5
+_LOADED_WITHIN_S = 300.0
+_LOOK_S = 0.25
+
+
+class Loading:
+    """Loads of the large model's versions, one after the other for as long as they are wanted."""
+
+    def __init__(self, urls: Mapping[str, str], headers: Mapping[str, str]) -> None:
+        """Take the platform and what each request carries."""
+        self._mlflow_url = urls["mlflow_url"]
+        self._client = httpx.Client(base_url=urls["serving_url"], headers=dict(headers), timeout=60)
+        self.took_s: dict[int, list[float]] = {version: [] for version in KINDS}
+
+    @contextmanager
+    def running(self, *, wanted: bool) -> Iterator[None]:
+        """Have versions loaded while the block runs; waits for the last one's end."""
+        if not wanted:
+            yield
+            return
+        stop = threading.Event()
+        thread = threading.Thread(target=self._again, args=(stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def once(self, version: int) -> None:
+        """Have a version loaded, and dropped."""
+        began = time.perf_counter()
+        set_stage(self._mlflow_url, LARGE, version, "Staging")
+        self._wait(version, loaded=True)
+        self.took_s[version].append(time.perf_counter() - began)
+        set_stage(self._mlflow_url, LARGE, version, "None")
+        self._wait(version, loaded=False)
+
+    def _again(self, stop: threading.Event) -> None:
+        while True:
+            for version in KINDS:
+                self.once(version)
+                if stop.is_set():
+                    return
+
+    def _wait(self, version: int, *, loaded: bool) -> None:
+        deadline = time.monotonic() + _LOADED_WITHIN_S
+        while (version in self._loaded()) is not loaded:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"waited {_LOADED_WITHIN_S:.0f} s for version {version}: {self._told()}")
+            time.sleep(_LOOK_S)
+
+    def _loaded(self) -> set[int]:
+        return {one["version"] for one in self._told().get("loaded", ())}
+
+    def _told(self) -> Mapping[str, Sequence[Mapping[str, int]]]:
+        found: Mapping[str, Sequence[Mapping[str, int]]] = self._client.get(f"/models/{LARGE}").json()
+        return found
+
+
+def register(mlflow_url: str) -> str:
+    """Register the models; gives the body of a request to the small one."""
+    import logging
+
+    import mlflow
+    import numpy as np
+    import pandas as pd
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    from mlflow_ext.registry.trusted_types import TRUSTED_TYPES
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    mlflow.set_tracking_uri(mlflow_url)
+    random = np.random.default_rng(0)
+    names = [f"x{number}" for number in range(COLUMNS)]
+    rows = pd.DataFrame(random.normal(size=(ROWS, COLUMNS)), columns=names)
+    # noise makes deep trees
+    target = (rows.x0 + random.normal(size=ROWS) > 0).astype(int)
+    kinds = rows.assign(kind=random.choice(list("abcdefgh"), ROWS))
+    columns = ColumnTransformer([("numbers", StandardScaler(), names), ("kinds", OneHotEncoder(), ["kind"])])
+    for model, seen, name in (
+        (LogisticRegression(), rows, SMALL),
+        (make_pipeline(columns, LogisticRegression()), kinds, LARGE),
+        (RandomForestClassifier(TREES, random_state=0, n_jobs=-1), rows, LARGE),
+    ):
+        mlflow.sklearn.log_model(
+            model.fit(seen, target),
+            name="model",
+            input_example=seen.head(2),
+            skops_trusted_types=TRUSTED_TYPES,
+            registered_model_name=name,
+            pip_requirements=[],
+        )
+    return split_body({str(name): float(value) for name, value in rows.iloc[0].items()})
+
+
+def measure(
+    urls: Mapping[str, str], turns: int, rate: float, seconds: float
+) -> tuple[list[Turn], dict[int, list[float]]]:
+    """Take turns without and with loads; gives them, and how long each load took, in seconds."""
+    body = register(urls["mlflow_url"])
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {urls['token']}"}
+    set_stage(urls["mlflow_url"], SMALL, 1)
+    client = Client(urls["serving_url"], f"/models/{SMALL}/invocations", headers, body)
+    while client.ask().version is None:
+        time.sleep(0.1)
+    loading = Loading(urls, headers)
+    # their files are fetched here: what comes later is loading alone
+    for version in KINDS:
+        loading.once(version)
+        loading.took_s[version].clear()
+    score(client, rate, 2)
+    found = []
+    for number in range(2 * turns):
+        with loading.running(wanted=beside_in(number)):
+            found.append(Turn(beside_in(number), *score(client, rate, seconds)))
+    client.close()
+    return found, loading.took_s
+
+
+def report(found: Mapping[str, float], took_s: Mapping[int, Sequence[float]], how: str) -> str:
+    """Write the table."""
+    loads = "\n".join(
+        f"- {kind}: loaded {len(took_s[version])} times, in {min(took_s[version]):.1f} to {max(took_s[version]):.1f} s"
+        for version, kind in KINDS.items()
+        if took_s[version]
+    )
+    return f"""# Scoring while other versions are loaded
+
+{how}.
+A logistic regression of {COLUMNS} columns is scored; the forest has {TREES} trees, fitted to {ROWS:,} rows.
+
+{loads}
+
+{found["requests"]:,.0f} requests, {found["lost"]:.0f} lost.
+
+{table(found, "others are loaded", REQUIRED)}"""
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Read the command line, measure, print and write the table."""
+    parser = command_line("loading", __doc__)
+    parser.add_argument("--turns", type=int, default=8, help="of each kind")
+    parser.add_argument("--seconds", type=float, default=15, help="a turn takes")
+    parser.add_argument("--rate", type=float, default=200, help="requests a second")
+    given = parser.parse_args(words)
+    # the platform that was started is stopped whatever ends this program
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = machine()
+    with platform_running(None, ("score", "read")) as urls:
+        turns, took_s = measure(urls, given.turns, given.rate, given.seconds)
+    load = f"load after {os.getloadavg()[0]:.1f}"
+    how = f"{given.turns} turns of each kind, {given.seconds:g} s each, {given.rate:g} requests/s ({before}, {load})"
+    found = figures(turns)
+    keep(given.into, "loading", report(found, took_s, how), {"how": how, **found, "loads_s": took_s})
+
+
+if __name__ == "__main__":
+    main()
