@@ -217,6 +217,10 @@ class Promotions(Protocol):
         """Give promotions, newest first."""
         ...
 
+    def open_versions(self, model: str) -> list[int]:
+        """Give the versions that may come to Production by an open promotion, the newest promotion first."""
+        ...
+
     def claim(self) -> Promotion | None:
         """Take the oldest open promotion that nobody holds; `None` when there is no work."""
         ...

@@ -105,9 +105,12 @@ class Answered(msgspec.Struct, tag=True):
 
 
 class Began(msgspec.Struct, tag=True):
-    """A version is being opened: its files are there (`fetched`), or it has answered its example (`loaded`)."""
+    """A version is being opened.
 
-    phase: Literal["fetched", "loaded"]
+    Its files are there (`fetched`), it has answered its example (`loaded`), then logged requests as well (`warmed`).
+    """
+
+    phase: Literal["fetched", "loaded", "warmed"]
 
 
 class Refused(msgspec.Struct, tag=True):
@@ -129,6 +132,9 @@ class Opened(msgspec.Struct, tag=True):
         described: Its OpenAPI document, as JSON.
         metadata: What the Open Inference Protocol tells of it.
         peak_bytes: Memory that opening it took.
+        warmed_rows: Logged rows that it has predicted.
+        passed_over: Logged requests that it refused.
+        bodies: Requests that it has answered, in MLflow's scoring protocol, to warm its plan.
     """
 
     digest: str
@@ -139,6 +145,9 @@ class Opened(msgspec.Struct, tag=True):
     described: bytes
     metadata: dict[str, Any]
     peak_bytes: int
+    warmed_rows: int
+    passed_over: int
+    bodies: list[bytes]
 
 
 Sent = Question | Table

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 FETCH_WITHIN_S = 600.0
 """How long a version's files may take to come; MLflow's own time limits hold for each request."""
+PREDICTING = "predicting the last logged requests"
 _SAYS_WITHIN_S = 2.0
 _LENGTH = struct.Struct("<Q")
 
@@ -111,6 +112,8 @@ def _wait_opened(data: socket.socket, control: socket.socket, request: HostReque
         match message:
             case Began(phase="fetched"):
                 waits_s, doing = request.timeout_s, "loading it and predicting its input example"
+            case Began(phase="loaded"):
+                waits_s, doing = request.timeout_s, PREDICTING
             case Began():
                 twin_s = FETCH_WITHIN_S if request.make_twin else 0.0
                 waits_s, doing = request.timeout_s + twin_s, "compiling its plan"
@@ -124,7 +127,8 @@ def _wait_opened(data: socket.socket, control: socket.socket, request: HostReque
                 memory = f" or takes more than {request.memory_bytes} bytes of memory" if "SIGKILL" in how else ""
                 if doing.startswith("fetching") and "SIG" not in how and "exit" not in how:
                     raise UnavailableError("the process of the model hosts ended while it fetched the version")
-                raise ModelLoadError(f"loading it ends the process ({how}){memory}")
+                what = PREDICTING if doing == PREDICTING else "loading it"
+                raise ModelLoadError(f"{what} ends the process ({how}){memory}")
 
 
 def _read(data: socket.socket, within_s: float) -> Received | None:

@@ -45,8 +45,9 @@ class HostRequest:
         digest: Digest of the manifest of its files: open just these, from this machine's copy; `None` fetches them.
         judged: What became of the version's twin when its gates were asked.
         make_twin: Whether a twin that is missing is made; takes up to minutes.
+        logged: Segments with the last logged requests, the newest first; the version predicts some of them.
         timeout_s: Seconds that loading and predicting the input example may take, and CPU seconds likewise; then the
-            same for compiling its plan.
+            same for predicting logged requests, and for compiling its plan.
         memory_bytes: Memory that the host may take, beside what was there before.
         threads: Requests that it answers at a time.
         bounds: How much one request may ask.
@@ -62,6 +63,7 @@ class HostRequest:
     digest: str | None = None
     judged: JudgedTwin | None = None
     make_twin: bool = False
+    logged: tuple[str, ...] = ()
     timeout_s: float = 60.0
     memory_bytes: int = 2 * 1024**3
     threads: int = 8

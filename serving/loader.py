@@ -8,7 +8,7 @@ import gc
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,10 +31,13 @@ from serving.host_request import HostRequest
 from serving.kernels import CompiledKernel, Rows
 from serving.metrics import Metrics
 from serving.model_host import Host, ModelHost
-from serving.plan import CompiledPlan, Plan, plan_of
+from serving.plan import CompiledPlan, Plan, plan_of, write
 from serving.pool import LoadedVersion
 
 logger = logging.getLogger(__name__)
+
+SEGMENTS = 4
+"""Logged requests are looked for in so many of a model's newest segments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class Loader:
         pinned: Callable[[str, int], Manifest | None],
         judged: Callable[[str, int], JudgedTwin | None],
         metrics: Metrics,
+        logged: Callable[[str], Sequence[str]] = lambda _: (),
     ) -> None:
         """Take what a load needs.
 
@@ -98,6 +102,7 @@ class Loader:
             pinned: By model and version, the files that passed the gates.
             judged: By model and version, what became of its twin when its gates were asked.
             metrics: Deaths of hosts are counted there.
+            logged: By model, the segments with its last logged requests, the newest first.
         """
         self._hosts = hosts
         self._settings = settings
@@ -105,19 +110,26 @@ class Loader:
         self._pinned = pinned
         self._judged = judged
         self._metrics = metrics
+        self._logged = logged
         # few at a time: a machine on which many hosts have died is in trouble already
         self._reopening = ThreadPoolExecutor(2, thread_name_prefix="reopen")
 
-    def load(self, version: ModelVersion) -> LoadedVersion:
+    def load(self, version: ModelVersion, *, warm: bool) -> LoadedVersion:
         """Load one version and let it predict its input example once, when it has one.
+
+        Args:
+            version: The version.
+            warm: Whether it predicts the last logged requests as well, before anything points at it.
 
         Raises:
             NotFoundError: MLflow does not have it.
             UnavailableError: MLflow or its artifact store does not answer.
             UnsafeModelError: Its files ask for more trust than policy gives, or are not those that passed the gates.
-            ModelLoadError: It cannot be loaded, or cannot answer its own input example.
+            ModelLoadError: It cannot be loaded, cannot answer its own input example, or dies of a logged request.
         """
-        return self._load(self._request(version, pinned=self._pinned(version.model, version.version)))
+        logged = self._logged_requests(version.model) if warm else ()
+        pinned = self._pinned(version.model, version.version)
+        return self._load(self._request(version, pinned=pinned, logged=logged))
 
     def load_again(self, version: ModelVersion, digest: str) -> LoadedVersion:
         """Load a version that was served from here before, without PostgreSQL and MLflow.
@@ -154,6 +166,7 @@ class Loader:
         pinned: Manifest | None = None,
         digest: str | None = None,
         make_twin: bool = False,
+        logged: tuple[str, ...] = (),
     ) -> HostRequest:
         common, policy = self._settings, self._policy(version.model)
         return HostRequest(
@@ -165,6 +178,7 @@ class Loader:
             digest=digest,
             judged=self._judged_twin(version) if pinned is not None else None,
             make_twin=make_twin,
+            logged=logged,
             timeout_s=common.timeout_s,
             memory_bytes=common.memory_bytes,
             threads=common.threads,
@@ -172,6 +186,16 @@ class Loader:
             privacy=policy.privacy if policy.privacy.names else None,
             hash_key=common.hash_key if policy.privacy.hash else None,
         )
+
+    def _logged_requests(self, model: str) -> tuple[str, ...]:
+        if self._policy(model).serving.warm_rows == 0:
+            return ()
+        try:
+            return tuple(self._logged(model))
+        # a version can be loaded without
+        except MlflowExtError as exc:
+            logger.warning("event=logged_requests_not_found model=%r reason=%r", model, str(exc))
+            return ()
 
     def _judged_twin(self, version: ModelVersion) -> JudgedTwin | None:
         try:
@@ -194,6 +218,9 @@ class Loader:
             opened.close()
             raise
         host = self._host(request, opened)
+        plan = None if compiled is None else planned(compiled, host)
+        if plan is not None:
+            warm(plan, told.bodies)
         # what a load leaves lives long: Python's collector need not stop all requests to look at it again and again
         gc.freeze()
         loaded = LoadedVersion(
@@ -201,16 +228,19 @@ class Loader:
             load_s=time.perf_counter() - began,
             workspace=version.workspace,
             digest=told.digest,
-            plan=None if compiled is None else planned(compiled, host),
+            plan=plan,
             twin_refused=told.twin_refused,
             twin_later=told.twin_later,
+            quantised_later=request.pinned is None and request.policy.quantise == "int8" and compiled is not None,
+            warmed_rows=told.warmed_rows,
+            passed_over=told.passed_over,
             inputs=None if told.inputs is None else tuple(told.inputs),
             description=json.loads(told.described),
             metadata=told.metadata,
         )
         logger.info(
-            "event=version_loaded model=%r version=%d load_s=%.3f engine=%s%s",
-            *(version.model, version.version, loaded.load_s, loaded.engine),
+            "event=version_loaded model=%r version=%d load_s=%.3f engine=%s warmed_rows=%d passed_over=%d%s",
+            *(version.model, version.version, loaded.load_s, loaded.engine, loaded.warmed_rows, loaded.passed_over),
             f" twin_refused={loaded.twin_refused!r}" if loaded.twin_refused else "",
         )
         return loaded
@@ -237,6 +267,21 @@ def planned(compiled: CompiledPlan, host: Host) -> Plan:
         return plan_of(compiled, _nowhere, host.predict)
     few = compute.few_rows if isinstance(compute, CompiledKernel) else None
     return plan_of(compiled, compute) if few is None else plan_of(compiled, compute, host.predict, few)
+
+
+def warm(plan: Plan, bodies: Sequence[bytes]) -> None:
+    """Let a plan answer requests that its version has answered, so that no client waits for what the first one does."""
+    for body in bodies:
+        try:
+            rows = plan.rows(body)
+            if rows is None or plan.goes_apart(len(rows)):
+                continue
+            predictions = plan.predict(rows)
+            if predictions is not None:
+                write(predictions)
+        # a runtime raises what it likes; clients' requests go to MLflow's code then, and may be others
+        except Exception as exc:
+            logger.warning("event=plan_not_warmed engine=%s reason=%r", plan.engine, str(exc)[:200])
 
 
 def _nowhere(rows: Rows) -> NDArray[Any]:

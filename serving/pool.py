@@ -30,6 +30,9 @@ class LoadedVersion:
         plan: How usual requests are answered without MLflow's code; `None` where only that will do.
         twin_refused: Why no ONNX twin answers, where policy would have let one.
         twin_later: Whether its twin is being made; until then it answers without.
+        quantised_later: Whether policy asks for its quantised twin, which no promotion had judged when it was loaded.
+        warmed_rows: Logged rows that it predicted before it could answer.
+        passed_over: Logged requests that it refused then.
         inputs: Names of the signature's inputs; `None` without a signature.
         description: Its OpenAPI document.
         metadata: What the Open Inference Protocol tells of it.
@@ -46,6 +49,9 @@ class LoadedVersion:
     plan: Plan | None = None
     twin_refused: str | None = None
     twin_later: bool = False
+    quantised_later: bool = False
+    warmed_rows: int = 0
+    passed_over: int = 0
     inputs: tuple[str, ...] | None = None
     description: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -134,7 +140,8 @@ class Pool:
             versions = self.versions(model)
             raise NotFoundError(
                 f"version {version} of model {model!r} is not loaded here (loaded: {versions or 'none'}): a version is "
-                "loaded while it is in Production or Staging, or was in Production until lately"
+                "loaded while it is in Production, or was until lately, or may be next (an open promotion, or one of "
+                "the newest in Staging)"
             )
         return loaded
 
@@ -177,6 +184,8 @@ class Pool:
                     "load_s": round(loaded.load_s, 3),
                     "engine": loaded.engine,
                     "twin_refused": loaded.twin_refused,
+                    "warmed_rows": loaded.warmed_rows,
+                    "passed_over_requests": loaded.passed_over,
                     "trouble": loaded.host.trouble,
                 }
                 for number in self.versions(model)
@@ -195,15 +204,21 @@ class Pool:
         self._known = frozenset(models)
 
     def add(self, loaded: LoadedVersion) -> None:
-        """Hold a version ready."""
+        """Hold a version ready; one of the same files goes on answering as this one, if it answers."""
+        before = self._loaded.get((loaded.model, loaded.version))
         self._loaded[loaded.model, loaded.version] = loaded
         self._failures.pop((loaded.model, loaded.version), None)
+        if before is not None and (before.source, before.digest) == (loaded.source, loaded.digest):
+            self._replace(before, loaded)
 
     def improve(self, before: LoadedVersion, better: LoadedVersion) -> None:
         """Put another form of a version in its place, with another engine, if it is still there."""
         key = before.model, before.version
         if self._loaded.get(key) is before:
             self._loaded[key] = better
+        self._replace(before, better)
+
+    def _replace(self, before: LoadedVersion, better: LoadedVersion) -> None:
         champion = self._champions.get(before.model)
         if champion is not None and champion.loaded is before:
             self._champions[before.model] = replace(champion, loaded=better)

@@ -27,6 +27,7 @@ from mlflow_ext.store.judged_twins import JudgedTwins
 from mlflow_ext.store.notifications import PgNotifications
 from mlflow_ext.store.pins import SqlPins
 from mlflow_ext.store.replicas import Replicas
+from mlflow_ext.store.segments import Segments
 from serving.admission import Admission
 from serving.app import create_app
 from serving.batcher import Batcher
@@ -36,7 +37,7 @@ from serving.host_opening import Hosts
 from serving.hot_path import HotPath
 from serving.last_served import LastServed
 from serving.late_twins import LateTwins
-from serving.loader import Loader, LoadSettings
+from serving.loader import SEGMENTS, Loader, LoadSettings
 from serving.metrics import Metrics
 from serving.openinference.short_way import ShortInference
 from serving.parts import Parts
@@ -101,10 +102,11 @@ def scoring_parts(settings: Settings, hosts: Path) -> Iterator[tuple[Parts, Watc
         # each takes up to two connections: together no more than the engine has beside those of the rest
         deciding = ThreadPoolExecutor(4, thread_name_prefix="decide")
         stack.callback(deciding.shutdown, wait=False, cancel_futures=True)
-        pins = SqlPins(engine)
+        pins, segments = SqlPins(engine), Segments(engine)
         lives = lifecycle(services_)
         loader = Loader(
             *(Hosts(hosts), LoadSettings.of(settings), policy, pins.manifest, JudgedTwins(engine).of, metrics),
+            logged=lambda model: [segment.uri for segment in segments.newest(model, SEGMENTS)],
         )
         late = LateTwins(loader.with_twin)
         watcher = Watcher(
@@ -115,6 +117,8 @@ def scoring_parts(settings: Settings, hosts: Path) -> Iterator[tuple[Parts, Watc
             notifications=PgNotifications(settings.require_database_url(), name="mlflow-ext scoring listen"),
             metrics=metrics,
             keep_previous_s=lambda model: policy(model).keep_previous_s,
+            load_ahead=lambda model: policy(model).serving.load_ahead,
+            promoted=lives.promotions.open_versions,
             pinned=pins.of,
             reconcile_s=settings.reconcile_s,
             on_change=changed,

@@ -37,8 +37,8 @@ _LOOK_AGAIN_S = (1.0, 15.0)
 class LoadsVersions(Protocol):
     """What turns a version into one that can answer (`loader.py`)."""
 
-    def load(self, version: ModelVersion) -> LoadedVersion:
-        """Load a version; every failure is an error of ours."""
+    def load(self, version: ModelVersion, *, warm: bool) -> LoadedVersion:
+        """Load a version, warm if it has time to predict logged requests; every failure is an error of ours."""
         ...
 
     def load_again(self, version: ModelVersion, digest: str) -> LoadedVersion:
@@ -76,6 +76,8 @@ class Watcher:
         notifications: Notifications,
         metrics: Metrics,
         keep_previous_s: Callable[[str], float],
+        load_ahead: Callable[[str], int],
+        promoted: Callable[[str], Sequence[int]],
         pinned: Callable[[str], Mapping[int, str]],
         reconcile_s: float,
         on_change: Callable[[], None] = lambda: None,
@@ -92,6 +94,8 @@ class Watcher:
             notifications: Wakes us up.
             metrics: Loads and swaps are counted there.
             keep_previous_s: By model, how long its former Production version stays loaded, in seconds.
+            load_ahead: By model, how many versions are loaded before anything points at them, at most.
+            promoted: By model, the versions with an open promotion, the newest promotion first.
             pinned: By model, digests of the files with which its versions passed the gates.
             reconcile_s: How long to wait for a notification before looking at everything, in seconds.
             on_change: Called whenever what is served or has failed changed.
@@ -105,6 +109,8 @@ class Watcher:
         self._notifications = notifications
         self._metrics = metrics
         self._keep_previous_s = keep_previous_s
+        self._load_ahead = load_ahead
+        self._promoted = promoted
         self._read_pins = pinned
         self._pins: dict[str, Mapping[int, str]] = {}
         self._reconcile_s = reconcile_s
@@ -239,7 +245,14 @@ class Watcher:
             versions = self._view.versions(model)
             if versions and not self._pool.knows(model):
                 self._pool.know([*self._pool.models(), model])
-            wanted = want(pointer, versions, keep_previous_s=self._keep_previous_s(model), now=datetime.now(UTC))
+            wanted = want(
+                pointer,
+                versions,
+                promoted=self._promoted(model),
+                load_ahead=self._load_ahead(model),
+                keep_previous_s=self._keep_previous_s(model),
+                now=datetime.now(UTC),
+            )
             before = self._wanted.get(model)
             if wanted.champion is not None and (before is None or before.generation != wanted.generation):
                 # somebody has just decided for this version: an earlier failure to load it ahead is tried anew
@@ -294,14 +307,20 @@ class Watcher:
 
     def _have_loaded(self, version: ModelVersion) -> None:
         key = _key(version)
-        if self._have(version) is None and key not in self._loading and self._retries.may_try(key):
+        loaded = self._have(version)
+        # a promotion's gate has come to its verdict since: what it lets answer is loaded beside
+        judged = loaded is not None and loaded.quantised_later and version.version in self._pins.get(version.model, {})
+        if (loaded is None or judged) and key not in self._loading and self._retries.may_try(key):
             self._loading.add(key)
-            self._threads.submit(self._load, version, self._digests.get(key))
+            # where nothing answers, a version that a logged request kills is still better than none
+            warm = version != self._wanted[version.model].champion or self._pool.serving(version.model) is not None
+            self._threads.submit(self._load, version, self._digests.get(key), warm)
 
-    def _load(self, version: ModelVersion, digest: str | None) -> None:
+    def _load(self, version: ModelVersion, digest: str | None, warm: bool) -> None:
         began = time.perf_counter()
         ended: _LoadEnded
-        load = self._loader.load if digest is None else partial(self._loader.load_again, digest=digest)
+        how = partial(self._loader.load, warm=warm)
+        load = how if digest is None else partial(self._loader.load_again, digest=digest)
         try:
             ended = _LoadEnded(version, load(version), None)
         except MlflowExtError as exc:

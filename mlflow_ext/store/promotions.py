@@ -104,6 +104,16 @@ class SqlPromotions:
         with translated(), self._engine.connect() as connection:
             return [promotion_of(row) for row in connection.execute(query).mappings()]
 
+    def open_versions(self, model: str) -> list[int]:
+        """Give the versions that may come to Production by an open promotion, the newest promotion first."""
+        query = (
+            select(table.c.version)
+            .where(table.c.model == model, table.c.state.in_(_OPEN), ~table.c.dry_run)
+            .order_by(table.c.id.desc())
+        )
+        with translated(), self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
     def claim(self) -> Promotion | None:
         """Take the oldest promotion that nobody holds; those that only wait to be published come first."""
         row = self._lease.claim([PromotionState.ROLLING_OUT.value], PromotionState.ROLLING_OUT.value)

@@ -134,6 +134,11 @@ class MemoryPromotions:
         ]
         return sorted(found, key=lambda row: -row.id)[:limit]
 
+    def open_versions(self, model: str) -> list[int]:
+        """Give the versions that may come to Production by an open promotion, the newest promotion first."""
+        found = self.find(model, open_only=True, limit=len(self.shelf.rows))
+        return [promotion.version for promotion in found if not promotion.dry_run]
+
     def claim(self) -> Promotion | None:
         """Take the oldest promotion that nobody holds; those that only wait to be published come first."""
         for states in (

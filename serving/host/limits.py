@@ -40,17 +40,24 @@ class LoadLimits:
             timeout_s: CPU seconds, from now.
             memory_bytes: Memory beside what is used now.
         """
-        cpu_s = math.ceil(time.process_time() + timeout_s)
+        self._timeout_s = timeout_s
         self._before: dict[int, tuple[int, int]] = {}
         _bound(resource.RLIMIT_AS, _used_bytes() + memory_bytes)
         _bound(resource.RLIMIT_CORE, 0)
         for what, most in (
-            (resource.RLIMIT_CPU, cpu_s),
+            (resource.RLIMIT_CPU, self._cpu_s()),
             (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
             (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
         ):
             self._before[what] = resource.getrlimit(what)
             _bound(what, most, hard=self._before[what][1])
+
+    def renew(self) -> None:
+        """Give as much CPU time again, from now."""
+        _bound(resource.RLIMIT_CPU, self._cpu_s(), hard=self._before[resource.RLIMIT_CPU][1])
+
+    def _cpu_s(self) -> int:
+        return math.ceil(time.process_time() + self._timeout_s)
 
     def lift(self) -> None:
         """Take the limits of loading away: from now on requests are answered, and deadlines bound them."""

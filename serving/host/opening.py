@@ -28,10 +28,12 @@ from serving.codecs import mlflow_protocol
 from serving.compiled_plans import pack
 from serving.host.compiling import compile_plan
 from serving.host.limits import LoadLimits
+from serving.host.logged_rows import LoggedRows
 from serving.host.onnx_engine import OfferedTwin
 from serving.host.opened import OpenedVersion
 from serving.host.quantised_twin import OfferedQuantisedTwin
 from serving.host.twins import Twins
+from serving.host.warming import predict_logged
 from serving.host_request import HostRequest, ModelLoadError
 from serving.model_api import describe_api
 from serving.openinference.signature import interface_of
@@ -59,11 +61,12 @@ def open_version(request: HostRequest, tell: Callable[[Began], None]) -> tuple[O
         NotFoundError: MLflow does not have it.
         UnavailableError: MLflow or its artifact store does not answer; or the copy that is wanted is not there.
         UnsafeModelError: Its files ask for more trust than policy gives, or are not those that passed the gates.
-        ModelLoadError: It cannot be loaded, or cannot answer its own input example.
+        ModelLoadError: It cannot be loaded, cannot answer its own input example, or takes more memory than it may.
     """
     version, policy = request.version, request.policy
     client = MlflowClient(tracking_uri=request.mlflow_url, registry_uri=request.mlflow_url)
     pinned = request.pinned if request.digest is None else _copied(version, request.directory, request.digest)
+    logged = LoggedRows(request.logged, policy.warm_rows)
     limits: list[LoadLimits] = []
 
     def judged(directory: Path) -> None:
@@ -90,17 +93,21 @@ def open_version(request: HostRequest, tell: Callable[[Began], None]) -> tuple[O
     example = _input_example(files.directory)
     if example is not None:
         _warm(bare, example)
-    limits[0].lift()
+    limits[0].renew()
     tell(Began("loaded"))
+    warmed = predict_logged(bare, logged.requests())
+    limits[0].lift()
+    tell(Began("warmed"))
     twin = _offered(request, client, files.directory)
     answer = partial(mlflow_protocol.accepted, bare)
     made = compile_plan(files.model, input_schema, answer, kernels=policy.engine != "python", twin=twin)
     # what a load leaves lives long: Python's collector need not stop all requests to look at it again and again
     gc.freeze()
+    kept = example if example is not None and len(example) <= KEPT_EXAMPLE_BYTES else None
     opened = OpenedVersion(
         *(version.model, version.version, version.source, files.model, input_schema),
         plan=made.plan if made else None,
-        example=example if example is not None and len(example) <= KEPT_EXAMPLE_BYTES else None,
+        example=kept,
     )
     names = None if input_schema is None else [name for name in input_schema.input_names() if isinstance(name, str)]
     return opened, Opened(
@@ -112,6 +119,9 @@ def open_version(request: HostRequest, tell: Callable[[Began], None]) -> tuple[O
         described=json.dumps(describe_api(opened)).encode(),
         metadata=interface_of(files.model.metadata, input_schema),
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        warmed_rows=warmed.rows,
+        passed_over=warmed.passed_over,
+        bodies=[*([] if kept is None else [kept]), *warmed.bodies],
     )
 
 

@@ -168,6 +168,17 @@ def test_an_end_keeps_its_reason_and_frees_the_worker(bench: Bench) -> None:
     assert bench.one.find("wine", open_only=True) == []
 
 
+def test_versions_that_may_come_to_production(bench: Bench) -> None:
+    """Open promotions name them, the newest first; dry runs, ended ones and other models do not."""
+    assert bench.one.open_versions("wine") == []
+    opened = [bench.one.request("wine", version, source="cli", cause="1") for version in (7, 2, 5)]
+    bench.one.request("wine", 9, source="cli", cause="1", dry_run=True)
+    bench.one.request("beer", 1, source="cli", cause="1")
+    bench.one.record(opened[1], PromotionEvent.ABORT, note="not yet")
+    assert bench.two.claim() is not None
+    assert bench.one.open_versions("wine") == [5, 7]
+
+
 def test_somebody_else_may_end_what_a_worker_holds(bench: Bench) -> None:
     """A person's move ends a promotion under a worker's hands: it cannot renew, and its result is refused."""
     opened = bench.one.request("wine", 3, source="registry", cause="event:7")

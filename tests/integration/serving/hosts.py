@@ -26,6 +26,7 @@ class Opens:
 
     hosts: Hosts
     timeout_s: float = 30
+    logged: tuple[str, ...] = ()
 
     def __call__(self, files: Path) -> OpenedHost:
         """Open files of a model."""
@@ -40,6 +41,7 @@ class Opens:
                 directory=files.parent,
                 policy=ServingPolicy(trust="code"),
                 digest=manifest_of(directory).digest,
+                logged=self.logged,
                 timeout_s=self.timeout_s,
                 memory_bytes=2 * 1024**3,
             )

@@ -12,6 +12,7 @@ from mlflow_ext.domain.tokens import Right
 from mlflow_ext.registry.client import MlflowRegistry
 from mlflow_ext.store.audit import SqlAudit
 from mlflow_ext.store.engine import make_engine
+from mlflow_ext.store.registry_view import SqlRegistryView
 from mlflow_ext.store.tokens import Tokens
 from serving.control import REPLAYED
 from tests.conftest import wait_until
@@ -188,6 +189,37 @@ def test_abort_and_reject_over_rest(desk: Desk) -> None:
     assert rejected["state"] == "rejected"
     assert desk.ask("bob", "POST", f"/promotions/{numbers[1]}/reject", key="no").json() == rejected
     assert desk.ask("bob", "POST", f"/promotions/{numbers[1]}/reject").status_code == 409
+
+
+def test_a_promotion_has_its_version_loaded_before_it_is_production(desk: Desk) -> None:
+    """A version that no mark puts into Staging is loaded while its promotion waits, and dropped when it is rejected."""
+    model = "rest ahead"
+    versions(desk, model, 3)
+
+    def loaded() -> list[int]:
+        found = httpx.get(f"{desk.service.url}/models/rest%20ahead", headers=reading, timeout=30)
+        return [one["version"] for one in found.json().get("loaded", [])]
+
+    reading = {"Authorization": f"Bearer {desk.tokens['reader']}"}
+    desk.approved(model, 1)
+    wait_until(lambda: loaded() == [1], 120, lambda: desk.service.log)
+    numbers = {}
+    for version in (2, 3):
+        asked = desk.ask("alice", "POST", "/promotions", {"model": model, "version": version})
+        numbers[version] = asked.json()["id"]
+        desk.wait_state(numbers[version], "awaiting_approval")
+    wait_until(lambda: loaded() == [1, 2, 3], 120, lambda: desk.service.log)
+    engine = make_engine(desk.database_url)
+    stages = {one.version: one.stage for one in SqlRegistryView(engine).versions(model)}
+    engine.dispose()
+    assert stages == {1: Stage.PRODUCTION, 2: Stage.NONE, 3: Stage.NONE}
+    assert desk.ask("bob", "POST", f"/promotions/{numbers[3]}/reject").status_code == 200
+    wait_until(lambda: loaded() == [1, 2], 120, lambda: desk.service.log)
+    loads = desk.service.log.count(f"event=version_loaded model='{model}' version=2")
+    assert desk.ask("bob", "POST", f"/promotions/{numbers[2]}/approve").status_code == 200
+    desk.wait_state(numbers[2], "promoted")
+    # it was there already: the flip loaded nothing
+    assert desk.service.log.count(f"event=version_loaded model='{model}' version=2") == loads == 1
 
 
 @pytest.mark.parametrize(

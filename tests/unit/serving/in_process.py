@@ -72,9 +72,9 @@ def sums(data: Any) -> Any:
     return np.asarray(data).sum(axis=1)
 
 
-def loaded(model: str, version: int, predict: Callable[[Any], Any] = sums) -> LoadedVersion:
+def loaded(model: str, version: int, predict: Callable[[Any], Any] = sums, **more: Any) -> LoadedVersion:
     """Make a loaded version of a fake."""
-    return hosted(OpenedVersion(model, version, f"models:/{model}/{version}", Named(predict), None))
+    return hosted(OpenedVersion(model, version, f"models:/{model}/{version}", Named(predict), None), **more)
 
 
 @contextlib.contextmanager

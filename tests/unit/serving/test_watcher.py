@@ -6,12 +6,14 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from mlflow_ext.domain.promotion import PromotionEvent
 from mlflow_ext.domain.serving import ServingPointer
 from mlflow_ext.domain.stages import ModelVersion, Stage
 from mlflow_ext.errors import ChangedModelError, UnavailableError, UnsafeModelError
 from mlflow_ext.lifecycle.reconcile import reconcile_pointer
 from mlflow_ext.testing.notifications import MemoryNotifications
 from mlflow_ext.testing.pointers import MemoryPointers
+from mlflow_ext.testing.promotions import MemoryPromotions
 from mlflow_ext.testing.registry import MemoryRegistry
 from serving import retries
 from serving.last_served import ServedVersion
@@ -30,6 +32,8 @@ class Loads:
     held: dict[int, threading.Event] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
     digest: str = "as judged"
+    quantised_later: bool = False
+    warmed: list[int] = field(default_factory=list)
     again: list[tuple[int, str]] = field(default_factory=list)
 
     def load_again(self, version: ModelVersion, digest: str) -> LoadedVersion:
@@ -37,16 +41,18 @@ class Loads:
         self.again.append((version.version, digest))
         if digest != self.digest:
             raise UnavailableError("the copy is changed")
-        return self.load(version)
+        return self.load(version, warm=False)
 
-    def load(self, version: ModelVersion) -> LoadedVersion:
+    def load(self, version: ModelVersion, *, warm: bool) -> LoadedVersion:
         """Load."""
+        if warm:
+            self.warmed.append(version.version)
         self.asked.append(version.version)
         if version.version in self.held:
             self.held[version.version].wait(20)
         if version.version in self.failing:
             raise self.failing[version.version]
-        made = loaded(version.model, version.version)
+        made = loaded(version.model, version.version, quantised_later=self.quantised_later)
         return replace(made, source=version.source, digest=self.digest)
 
 
@@ -65,6 +71,8 @@ class World:
     served_last: list[ServedVersion] = field(default_factory=list)
     # the twins' clock stands still, in the past
     keep_previous_s: float = 1e9
+    promotions: MemoryPromotions = field(default_factory=MemoryPromotions)
+    load_ahead: int = 4
     watcher: Watcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +85,8 @@ class World:
             notifications=self.notifications,
             metrics=Metrics(),
             keep_previous_s=lambda model: self.keep_previous_s,
+            load_ahead=lambda model: self.load_ahead,
+            promoted=self.promotions.open_versions,
             pinned=lambda _: self.pinned,
             reconcile_s=30,
             on_change=lambda: self.changes.append(None),
@@ -166,6 +176,59 @@ def test_a_flip_to_a_loaded_version_loads_nothing(world: World) -> None:
     assert sorted(world.loads.asked) == [1, 2]
 
 
+def test_an_open_promotion_has_its_version_loaded(world: World) -> None:
+    """A version is loaded when its promotion opens, whatever its marks say, and dropped when that ends without it."""
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.watcher.start()
+    world.wait_served(1)
+    world.promotions.request("wine", 3, source="rest", cause="a look", dry_run=True)
+    opened = world.promotions.request("wine", 2, source="rest", cause="a release")
+    world.notifications.notify("wine")
+    wait_until(lambda: world.pool.versions("wine") == [1, 2], 60)
+    world.promotions.record(opened, PromotionEvent.ABORT, note="not yet")
+    world.notifications.notify("wine")
+    wait_until(lambda: world.pool.versions("wine") == [1], 60)
+    # a dry run leads nowhere, so nothing was loaded for it
+    assert sorted(world.loads.asked) == [1, 2]
+
+
+def test_a_version_is_loaded_again_when_its_quantised_twin_is_judged(world: World) -> None:
+    """What was loaded before the verdict answers at the flip; what the gate let answer takes its place, once."""
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.loads.quantised_later = True
+    world.watcher.start()
+    wait_until(lambda: world.pool.versions("wine") == [1, 2], 60)
+    world.loads.quantised_later = False
+    world.loads.held[2] = threading.Event()
+    world.pinned[2] = "as judged"
+    world.stage(2, Stage.PRODUCTION)
+    world.wait_served(2)
+    assert world.pool.champion("wine").quantised_later
+    world.loads.held[2].set()
+    wait_until(lambda: not world.pool.champion("wine").quantised_later, 60)
+    world.notifications.notify("wine")
+    world.stage(1, Stage.PRODUCTION)
+    world.wait_served(1)
+    assert sorted(world.loads.asked) == [1, 2, 2]
+
+
+def test_many_open_promotions_do_not_eat_the_memory(world: World) -> None:
+    """Fifty promotions are open: the newest few are loaded, and one that opens later takes the oldest one's place."""
+    world.load_ahead = 2
+    for _ in range(50):
+        world.registry.add("wine")
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    for version in range(2, 52):
+        world.promotions.request("wine", version, source="rest", cause=f"release {version}")
+    world.watcher.start()
+    wait_until(lambda: world.pool.versions("wine") == [1, 50, 51], 60)
+    world.promotions.request("wine", 52, source="rest", cause="release 52")
+    world.notifications.notify("wine")
+    wait_until(lambda: world.pool.versions("wine") == [1, 51, 52], 60)
+    assert sorted(world.loads.asked) == [1, 50, 51, 52]
+
+
 def test_the_old_version_answers_until_the_new_one_is_loaded(world: World) -> None:
     """While a new Production version loads, and for ever when that fails, the old one answers."""
     world.registry.set_stage("wine", 1, Stage.PRODUCTION)
@@ -182,6 +245,17 @@ def test_the_old_version_answers_until_the_new_one_is_loaded(world: World) -> No
     assert world.changes
     world.stage(3, Stage.PRODUCTION)
     world.wait_served(3)
+
+
+def test_where_nothing_answers_nothing_is_risked(world: World) -> None:
+    """What is loaded beside an answering version predicts logged requests; the only one that could answer need not."""
+    world.registry.set_stage("wine", 1, Stage.PRODUCTION)
+    world.registry.set_stage("wine", 2, Stage.STAGING)
+    world.watcher.start()
+    wait_until(lambda: world.pool.versions("wine") == [1, 2], 60)
+    world.stage(3, Stage.PRODUCTION)
+    world.wait_served(3)
+    assert (sorted(world.loads.asked), sorted(world.loads.warmed)) == ([1, 2, 3], [2, 3])
 
 
 def test_a_load_in_progress_does_not_hold_up_other_models(world: World) -> None:
