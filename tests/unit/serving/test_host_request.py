@@ -26,6 +26,7 @@ FULL = HostRequest(
     digest="ef" * 32,
     judged=JudgedTwin(TwinFacts("01" * 32, 5, "double", 9, 1e-300), 1e-9, None, "run", "twins/m.onnx"),
     make_twin=True,
+    logged=("/data/segments/ü.parquet", "s3://bucket/b.parquet"),
     timeout_s=0.5,
     memory_bytes=1 << 50,
     threads=3,
