@@ -97,7 +97,7 @@ def test_no_host_is_left_behind(mlflow_database_url: str, mlflow_url: str, tmp_p
             hosts = forking(running).children()
             with_theirs = forking(running).children(recursive=True)
             begun += with_theirs
-            assert len(with_theirs) == 2 * len(hosts) > 0, "the model's own process is missing"
+            assert len(with_theirs) > len(hosts) > 0, "the model's own process is missing"
             [scoring] = running.scoring_pids()
             os.kill(scoring, signal.SIGKILL)
             wait_until(lambda: not living(with_theirs), 60, lambda: running.log)
