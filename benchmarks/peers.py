@@ -64,7 +64,7 @@ def measure(
         address, _ = stack.enter_context(scoring_service(urls, directory / "data"))
         for name in names:
             with ExitStack() as started:
-                theirs = started.enter_context(mlflow_models_serve(directory / name))
+                theirs, _ = started.enter_context(mlflow_models_serve(directory / name))
                 asked = {
                     OURS: f"{address}/models/bench-{name}/invocations",
                     MLFLOW: f"{theirs}/invocations",

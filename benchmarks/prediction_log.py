@@ -7,6 +7,7 @@ scoring process: on a machine that does other things as well it is the steadier 
 
 import json
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -127,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if shutil.which("wrk") is None:
         raise SystemExit("this needs wrk on PATH: as root, apt-get install wrk")
     before = machine()

@@ -4,12 +4,14 @@ What is measured with it is in `prediction_log.py` and `traces.py`.
 """
 
 import argparse
+import gc
 import os
 import socket
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,6 @@ from starlette.types import ASGIApp
 from mlflow_ext.bootstrap import Services, lifecycle
 from mlflow_ext.config import Settings
 from mlflow_ext.errors import UnavailableError
-from mlflow_ext.registry.loading import load_judged
 from mlflow_ext.spool import PredictionRecord, SpoolWriter
 from mlflow_ext.spool_room import SpoolBounds
 from mlflow_ext.store.answered_requests import AnsweredRequests
@@ -31,13 +32,12 @@ from serving.app import create_app
 from serving.asked import Asked
 from serving.authority import Authority
 from serving.batcher import Batcher
-from serving.codecs import mlflow_protocol
 from serving.codecs.answer import Answer
+from serving.compiled_plans import pack, unpack
 from serving.control import Control
-from serving.host.compiling import compile_plan
-from serving.host.opened import OpenedVersion
 from serving.hot_path import HotPath
 from serving.kernels import Rows
+from serving.loader import planned
 from serving.metrics import Metrics
 from serving.openinference.short_way import ShortInference
 from serving.parts import Parts
@@ -89,15 +89,30 @@ class NoHost:
         raise UnavailableError("there is no model host here")
 
 
-def loaded(files: Path) -> LoadedVersion:
-    """Load the model with its plan."""
+def packed(files: Path) -> tuple[bytes, list[str]]:
+    """Compile a model's plan, in another process, as its host does; gives it as it is sent, and the columns' names."""
+    from mlflow_ext.registry.loading import load_judged
+    from serving.codecs import mlflow_protocol
+    from serving.host.compiling import compile_plan
+    from serving.host.opened import OpenedVersion
+
     model = load_judged(files)
     schema = model.metadata.get_input_schema()
     opened = OpenedVersion(MODEL, 1, None, model, schema)
     made = compile_plan(model, schema, partial(mlflow_protocol.accepted, opened))
     if made is None or made.compiled.engine != "kernel":
         raise SystemExit("the model got no compiled plan, so there is nothing to measure")
-    return LoadedVersion(MODEL, 1, None, NoHost(), plan=made.plan, inputs=tuple(schema.input_names()))
+    return pack(made.compiled), schema.input_names()
+
+
+def loaded(files: Path) -> LoadedVersion:
+    """Load the model's plan; the model itself, MLflow and scikit-learn stay out of this process, as in the service."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
+        plan, names = elsewhere.submit(packed, files).result()
+    host = NoHost()
+    found = LoadedVersion(MODEL, 1, None, host, plan=planned(unpack(plan), host), inputs=tuple(names))
+    gc.freeze()
+    return found
 
 
 def run(mode: str, files: Path, directory: Path, port: int) -> None:

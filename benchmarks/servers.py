@@ -126,12 +126,12 @@ def scoring_service(urls: Mapping[str, str], data_dir: Path) -> Iterator[tuple[s
 
 
 @contextmanager
-def mlflow_models_serve(model: Path) -> Iterator[str]:
-    """Run MLflow's scoring server on a model's files; gives its address."""
+def mlflow_models_serve(model: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Run MLflow's scoring server on a model's files; gives its address and process."""
     url = f"http://127.0.0.1:{(port := free_port())}"
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--workers", "1"]
-    with process([*command, "-m", str(model), "-p", str(port)], f"{url}/ping"):
-        yield url
+    with process([*command, "-m", str(model), "-p", str(port)], f"{url}/ping") as running:
+        yield url, running
 
 
 def ask(url: str, script: Path, clients: int, seconds: int) -> dict[str, float]:

@@ -12,6 +12,7 @@ import signal
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,8 +21,10 @@ from typing import Any
 import httpx
 import psutil
 
+from benchmarks import memory
 from benchmarks.findings import command_line, machine
 from benchmarks.servers import (
+    STARTS_WITHIN_S,
     ask,
     free_port,
     mlflow_models_serve,
@@ -87,8 +90,8 @@ def models() -> Iterator[tuple[str, Any, Any]]:
     yield "c", make_pipeline(columns, LogisticRegression()).fit(table, target), table
 
 
-def prepare(mlflow_url: str, token: str, directory: Path) -> None:
-    """Register the models, put them into Production, keep their files, and write the requests for `wrk`."""
+def prepare(mlflow_url: str, token: str, directory: Path, names: Sequence[str] = tuple(MODELS)) -> None:
+    """Register models, put them into Production, keep their files, and write the requests for `wrk`."""
     import logging
 
     import mlflow
@@ -101,6 +104,8 @@ def prepare(mlflow_url: str, token: str, directory: Path) -> None:
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     mlflow.set_tracking_uri(mlflow_url)
     for name, model, rows in models():
+        if name not in names:
+            continue
         logged = mlflow.sklearn.log_model(
             model,
             name="model",
@@ -134,15 +139,29 @@ def same_answers(ours: str, theirs: str, body: Path, token: str) -> None:
         raise SystemExit(f"the answers to {body.name} differ: {answers[0].text[:200]} and {answers[1].text[:200]}")
 
 
-def resident_mb(service: psutil.Process) -> float:
-    """Give the resident memory of the biggest process below one, in MB."""
-    return max(one.memory_info().rss for one in service.children(recursive=True)) / 1e6
+def wait_loaded(url: str, body: Path, token: str) -> None:
+    """Wait until a model answers that the registry has just got."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    until = time.monotonic() + STARTS_WITHIN_S
+    while httpx.post(url, content=body.read_bytes(), headers=headers, timeout=60).status_code != 200:
+        if time.monotonic() > until:
+            raise SystemExit(f"{url} does not answer")
+        time.sleep(0.2)
+
+
+def memory_with(name: str, service: psutil.Process, url: str, directory: Path, seconds: int) -> dict[str, Any]:
+    """Measure the memory of a service that has one model, and of MLflow's server with it, after some load on both."""
+    script = directory / f"{name}-1.lua"
+    with mlflow_models_serve(directory / name) as (peer, theirs):
+        ask(url, script, 64, seconds)
+        ask(f"{peer}/invocations", script, 8, seconds)
+        return {"model": name, "service": memory.of_service(service), "mlflow": memory.of_family(theirs)}
 
 
 def measure(
     names: Sequence[str], rounds: int, seconds: int, tell: Callable[[dict[str, Any]], None]
-) -> list[dict[str, Any]]:
-    """Measure every cell of the chosen models, our server and MLflow's in turns."""
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Measure every cell of the chosen models, our server and MLflow's in turns; before that the memory with (a)."""
     found: list[dict[str, Any]] = []
     with (
         tempfile.TemporaryDirectory(prefix="serving-") as scratch,
@@ -151,8 +170,13 @@ def measure(
     ):
         directory = Path(scratch)
         token = new_token(urls["database_url"])
-        prepare(urls["mlflow_url"], token, directory)
+        prepare(urls["mlflow_url"], token, directory, ["a"])
         address, service = stack.enter_context(scoring_service(urls, directory / "data"))
+        taken = memory_with("a", service, f"{address}/models/bench-a/invocations", directory, seconds)
+        others = [name for name in names if name != "a"]
+        prepare(urls["mlflow_url"], token, directory, others)
+        for name in others:
+            wait_loaded(f"{address}/models/bench-{name}/invocations", directory / f"{name}-1.json", token)
         (directory / "constant.py").write_text(CONSTANT)
         constant = free_port()
         uvicorn = [sys.executable, "-m", "uvicorn", "--app-dir", scratch, "--loop", "uvloop", "--no-access-log"]
@@ -161,7 +185,7 @@ def measure(
         )
         for name in names:
             ours = f"{address}/models/bench-{name}/invocations"
-            with mlflow_models_serve(directory / name) as peer:
+            with mlflow_models_serve(directory / name) as (peer, _):
                 theirs = f"{peer}/invocations"
                 for (rows, clients), required in zip(CELLS, REQUIRED[name], strict=True):
                     body = directory / f"{name}-{rows}.json"
@@ -173,10 +197,10 @@ def measure(
                         runs["mlflow"].append(ask(theirs, script, clients, seconds))
                         runs["constant"].append(ask(f"http://127.0.0.1:{constant}/", script, clients, seconds))
                     cell = {"model": name, "rows": rows, "clients": clients, "required": required, **_medians(runs)}
-                    cell["resident_mb"] = round(resident_mb(service), 1)
+                    cell["resident_mb"] = round(memory.scoring_process(service).memory_info().rss / 1e6, 1)
                     found.append(cell)
                     tell(cell)
-    return found
+    return found, taken
 
 
 def _medians(runs: dict[str, list[dict[str, float]]]) -> dict[str, float]:
@@ -205,8 +229,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     how = f"One worker each, medians of {given.rounds} rounds of {given.seconds} s in turns ({machine()})"
     print(f"{how}\n\n{HEADER}", flush=True)
-    cells = measure(given.models, given.rounds, given.seconds, lambda cell: print(row(cell), flush=True))
-    write(given.into, how, MODELS, cells)
+    cells, taken = measure(given.models, given.rounds, given.seconds, lambda cell: print(row(cell), flush=True))
+    write(given.into, how, MODELS, cells, taken)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import memory
+
+REQUIRED_MB = 250.0
 HEADER = (
     "| model | rows | clients | requests/s, MLflow | ours | ratio | required | p99 ratio | of constant app | MB |\n"
     "|---|---|---|---|---|---|---|---|---|---|"
@@ -13,7 +16,7 @@ _LEGEND = """
 - **ratio**: our requests per second over those of `mlflow models serve`, each the median of its rounds.
 - **p99 ratio**: MLflow's 99th percentile of the latency over ours.
 - **of constant app**: our requests per second over those of an ASGI application that returns a constant.
-- **MB**: resident memory of our scoring process, which has all three models loaded.
+- **MB**: resident memory of our scoring process, which has all models of this table loaded.
 """
 
 
@@ -26,7 +29,9 @@ def row(cell: Mapping[str, Any]) -> str:
     )
 
 
-def write(into: Path, how: str, models: Mapping[str, str], cells: Sequence[Mapping[str, Any]]) -> None:
+def write(
+    into: Path, how: str, models: Mapping[str, str], cells: Sequence[Mapping[str, Any]], taken: Mapping[str, Any]
+) -> None:
     """Write `serving.json`, `serving.md` and `serving.svg`.
 
     Args:
@@ -34,12 +39,18 @@ def write(into: Path, how: str, models: Mapping[str, str], cells: Sequence[Mappi
         how: How it was measured, one line.
         models: What the models are, by letter.
         cells: One measurement each.
+        taken: The memory of a service with one model, and of MLflow's server with it.
     """
     into.mkdir(parents=True, exist_ok=True)
-    (into / "serving.json").write_text(json.dumps({"how": how, "cells": cells}, indent=2) + "\n")
+    (into / "serving.json").write_text(json.dumps({"how": how, "cells": cells, "memory": taken}, indent=2) + "\n")
     kinds = "\n".join(f"- ({name}) {what}" for name, what in models.items())
     table = "\n".join([HEADER, *map(row, cells)])
-    text = f"# Serving\n\n{how}.\n\n{kinds}\n\n{table}\n{_LEGEND}\n![Ratios](serving.svg)\n"
+    beside = memory.table(taken["service"], taken["mlflow"], REQUIRED_MB)
+    text = (
+        f"# Serving\n\n{how}.\n\n{kinds}\n\n{table}\n{_LEGEND}\n## Memory with ({taken['model']}) alone\n\n"
+        f"After requests of 64 clients (MLflow's server: of 8). PSS counts shared memory once.\n\n{beside}\n"
+        "![Ratios](serving.svg)\n"
+    )
     (into / "serving.md").write_text(text)
     _chart(into / "serving.svg", cells)
 

@@ -58,12 +58,27 @@ class Service:
 
     def scoring_pids(self) -> list[int]:
         """Give the scoring processes."""
+        return [one.pid for one in self._children("serving.process")]
+
+    def hosts_pids(self) -> list[int]:
+        """Give the process that model hosts are forked from."""
+        return [one.pid for one in self._children("serving.host.process")]
+
+    def host_pids(self) -> list[int]:
+        """Give the model hosts."""
+        found = []
+        for forking in self._children("serving.host.process"):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += [one.pid for one in forking.children() if one.status() != psutil.STATUS_ZOMBIE]
+        return found
+
+    def _children(self, module: str) -> list[psutil.Process]:
         found = []
         for child in psutil.Process(self.process.pid).children():
             # one that was killed stays in the list until its parent has noticed
             with contextlib.suppress(psutil.NoSuchProcess):
-                if "serving.process" in child.cmdline():
-                    found.append(child.pid)
+                if module in child.cmdline():
+                    found.append(child)
         return found
 
     def records(self) -> list[PredictionRecord]:

@@ -71,9 +71,8 @@ def running_with(name: str, database_url: str, mlflow_url: str, directory: Path,
 
 def forking(running: Service) -> psutil.Process:
     """Give the process that hosts are forked from."""
-    children = psutil.Process(running.process.pid).children()
-    [found] = [one for one in children if one.is_running() and "serving.host.process" in one.cmdline()]
-    return found
+    [pid] = running.hosts_pids()
+    return psutil.Process(pid)
 
 
 def lives(process: psutil.Process) -> bool:
