@@ -45,7 +45,15 @@ class Model:
         frame = pd.DataFrame(table["data"], columns=table["columns"])
         return {"predictions": self.model.predict(frame).tolist()}
 
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=sys.argv[3])
+for attempt in range(5):
+    try:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=sys.argv[3])
+        break
+    # its node gives its agents 15 s to start, whatever is set (ray-project/ray#65983): too little on a busy machine
+    except Exception:
+        ray.shutdown()
+else:
+    raise SystemExit("its node did not start in five attempts: it gives its agents 15 s, ray-project/ray#65983")
 serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2]), "access_log": False})
 serve.run(Model.bind(sys.argv[1]), route_prefix="/invocations", logging_config={"enable_access_log": False})
 stopped = threading.Event()
@@ -54,6 +62,16 @@ stopped.wait()
 serve.shutdown()
 ray.shutdown()
 """
+
+
+_RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # among processes of one machine, as the others serve
+    "RAY_AUTH_MODE": "disabled",
+    # on a busy machine importing alone takes longer than usual
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +140,7 @@ def _ray(binaries: Path, scratch: Path, model: Path) -> Started:
     # Unix sockets below it have long names, and names of sockets have to be short
     sockets = Path(tempfile.gettempdir()) / f"ray-{port}"
     command = [str(binaries / "python"), str(scratch / "service.py"), str(model.with_suffix(".joblib")), str(port)]
-    return Started([*command, str(sockets)], f"{url}/-/routes", f"{url}/invocations", {"RAY_USAGE_STATS_ENABLED": "0"})
+    return Started([*command, str(sockets)], f"{url}/-/routes", f"{url}/invocations", _RAY_SETTINGS)
 
 
 PEERS = (

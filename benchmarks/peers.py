@@ -58,7 +58,7 @@ def measure(
     ):
         directory = Path(scratch)
         token = new_token(urls["database_url"])
-        prepare(urls["mlflow_url"], token, directory)
+        prepare(urls["mlflow_url"], token, directory, names)
         for name, model, _ in models():
             joblib.dump(model, directory / f"{name}.joblib")
         address, _ = stack.enter_context(scoring_service(urls, directory / "data"))
@@ -76,12 +76,11 @@ def measure(
                     own.mkdir()
                     how = peer.start(binaries[peer.name], own, directory / name)
                     try:
-                        started.enter_context(process(how.command, how.ready, **how.environment))
+                        started.enter_context(process(how.command, how.ready, how.environment, own / "log"))
                         same_answer(asked[OURS], how.url, directory / f"{name}-1.json", token)
                     except (SystemExit, httpx.HTTPError) as exc:
                         # without its command line, whose paths are this machine's
-                        late = f"it did not start within {STARTS_WITHIN_S} s"
-                        absent[f"{peer.name}, model ({name})"] = late if "did not start" in str(exc) else str(exc)[:200]
+                        absent[f"{peer.name}, model ({name})"] = _why(exc, own / "log")
                         continue
                     asked[peer.name] = how.url
                 for rows, clients in CELLS:
@@ -90,6 +89,15 @@ def measure(
                     cells.append({"model": name, "rows": rows, "clients": clients, "servers": cell})
                     print(row(cells[-1]), flush=True)
     return cells, absent
+
+
+def _why(exc: Exception | SystemExit, log: Path) -> str:
+    """Say why a peer could not take part, without this machine's paths."""
+    if "did not start" not in str(exc):
+        return str(exc)[:200]
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    last = " ".join(word for word in (lines or ["nothing"])[-1].split() if "/" not in word)[:200]
+    return f"it did not start within {STARTS_WITHIN_S} s; its last words: {last}"
 
 
 def same_answer(ours: str, theirs: str, body: Path, token: str) -> None:
@@ -147,17 +155,31 @@ def row(cell: Mapping[str, Any]) -> str:
     return f"| ({cell['model']}) | {cell['rows']:,} | {cell['clients']} | {' | '.join(texts)} |"
 
 
-def write(into: Path, how: str, cells: Sequence[Mapping[str, Any]], absent: Mapping[str, str]) -> None:
+def merged(into: Path, how: str, cells: Sequence[Mapping[str, Any]], absent: Mapping[str, str]) -> dict[str, Any]:
+    """Put what was measured into what stands in `peers.json`: models that were measured now are replaced."""
+    names = {cell["model"] for cell in cells}
+    file = into / "peers.json"
+    before: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"how": {}, "cells": [], "absent": {}}
+    kept = [cell for cell in before["cells"] if cell["model"] not in names]
+    theirs = {name: why for name, why in before["absent"].items() if name[-2:-1] not in names}
+    return {
+        "how": dict(sorted({**before["how"], **dict.fromkeys(names, how)}.items())),
+        "cells": sorted([*kept, *cells], key=lambda cell: str(cell["model"])),
+        "absent": {**theirs, **absent},
+    }
+
+
+def write(into: Path, found: Mapping[str, Any]) -> None:
     """Write `peers.json`, `peers.md` and `peers.svg`."""
     into.mkdir(parents=True, exist_ok=True)
-    document = {"how": how, "cells": cells, "absent": absent}
-    (into / "peers.json").write_text(json.dumps(document, indent=2) + "\n")
-    kinds = "\n".join(f"- ({name}) {what}" for name, what in MODELS.items())
+    (into / "peers.json").write_text(json.dumps(found, indent=2) + "\n")
+    cells = found["cells"]
+    kinds = "\n".join(f"- ({name}) {MODELS[name]}: {how}." for name, how in found["how"].items())
     setups = "\n".join(f"- **{peer.name}** {peer.how}." for peer in PEERS)
-    missing = "\n".join(f"- **{name}** is absent: {why}." for name, why in absent.items())
+    missing = "\n".join(f"- **{name}** is absent: {why}." for name, why in found["absent"].items())
     table = "\n".join([header(), *map(row, cells)])
     (into / "peers.md").write_text(
-        f"# Peers\n\n{how}. Requests per second, which part of ours that is, p99.\n\n"
+        f"# Peers\n\nRequests per second, which part of ours that is, p99.\n\n"
         f"{kinds}\n\n{table}\n\n- **{OURS}**: prediction log, metrics, request ids and tokens on.\n"
         f"- **{MLFLOW}**: `mlflow models serve`.\n{setups}\n{missing}\n\n![Requests per second](peers.svg)\n"
     )
@@ -201,10 +223,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if shutil.which("wrk") is None:
         raise SystemExit("this needs wrk on PATH: as root, apt-get install wrk")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    how = f"One worker each, medians of {given.rounds} rounds of {given.seconds} s in turns ({machine()})"
+    how = f"one worker each, medians of {given.rounds} rounds of {given.seconds} s in turns ({machine()})"
     print(f"{how}\n\n{header()}", flush=True)
     cells, absent = measure(given.models, given.rounds, given.seconds, given.cache)
-    write(given.into, how, cells, absent)
+    write(given.into, merged(given.into, how, cells, absent))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,9 @@ def measure(rounds: int, seconds: int, modes: Sequence[str], **environment: str)
             servers[mode] = stack.enter_context(
                 # counters in files, as `mlflow-ext serve` has them
                 process(
-                    [*command, str(port)], f"{urls[mode]}/readyz", PROMETHEUS_MULTIPROC_DIR=str(counters), **environment
+                    [*command, str(port)],
+                    f"{urls[mode]}/readyz",
+                    {"PROMETHEUS_MULTIPROC_DIR": str(counters), **environment},
                 )
             )
         script = directory / "body.lua"

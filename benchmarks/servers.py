@@ -44,16 +44,26 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(command: Sequence[str], url: str, **environment: str) -> Iterator[psutil.Process]:
-    """Run a server until the end of the block, and wait until it answers."""
-    server = subprocess.Popen(
-        command,
-        # MLflow starts its server by name
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def process(
+    command: Sequence[str], url: str, environment: Mapping[str, str] | None = None, log: Path = Path(os.devnull)
+) -> Iterator[psutil.Process]:
+    """Run a server until the end of the block, and wait until it answers.
+
+    Args:
+        command: Its command line.
+        url: What answers once it is ready.
+        environment: Variables for it.
+        log: Where its output goes.
+    """
+    with log.open("ab") as out:
+        server = subprocess.Popen(
+            command,
+            # MLflow starts its server by name
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **(environment or {})},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         end = time.monotonic() + STARTS_WITHIN_S
         while True:
@@ -121,7 +131,7 @@ def scoring_service(urls: Mapping[str, str], data_dir: Path) -> Iterator[tuple[s
         "MLFLOW_EXT_AUTH": "token",
     }
     command = [*COMMAND, "serve", "--role", "scoring", "--workers", "1"]
-    with process(command, f"{url}/readyz", **settings) as running:
+    with process(command, f"{url}/readyz", settings) as running:
         yield url, running
 
 
