@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,14 +20,17 @@ from drift.reference import References
 from mlflow_ext.domain.pins import Pin
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import EvaluationImpossibleError, InvalidInputError, UnavailableError, UnsafeModelError
-from mlflow_ext.policy import ModelPolicy
+from mlflow_ext.policy import ModelPolicy, ServingPolicy
 from mlflow_ext.registry.artifacts import directory_of
 from mlflow_ext.registry.loading import open_model
 from mlflow_ext.registry.measuring import measure
 from mlflow_ext.registry.model_files import manifest_of
 from mlflow_ext.testing import MemoryPins
+from serving.host_opening import Hosts
+from serving.host_request import HostRequest
 from tests.integration.registered import ROWS
 from tests.integration.registry.malicious_models import MODELS, Malicious, plain
+from tests.integration.serving.hosts import hosting
 from tests.integration.signing import publisher
 
 SOON_S = 60.0
@@ -55,11 +58,13 @@ class Yard:
         client: Works on the database directly.
         directory: Artifacts, copies, rows, canaries.
         pins: Files that passed the gates.
+        hosts: Opens versions as scoring processes have them opened.
     """
 
     client: MlflowClient
     directory: Path
     pins: MemoryPins
+    hosts: Hosts | None = None
 
     def register(self, one: Malicious) -> tuple[ModelVersion, Path]:
         """Put a model into the store, let its gates pass, and do to it what comes afterwards."""
@@ -112,6 +117,32 @@ class Yard:
         shutil.copytree(str(version.source), kept, symlinks=True)
         self.load(one, version)
 
+    def preload(self, one: Malicious, version: ModelVersion) -> None:
+        """Have it opened by the service's own process of hosts, ahead of its promotion."""
+        self._open(one, version, None)
+
+    def begin_cold(self, one: Malicious, version: ModelVersion) -> None:
+        """The same at a start without MLflow, from a copy whose digest is in our own list of what was served last."""
+        kept = directory_of(version, self.directory / "models")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(str(version.source), kept, symlinks=True)
+        self._open(one, version, manifest_of(kept).digest)
+
+    def _open(self, one: Malicious, version: ModelVersion, digest: str | None) -> None:
+        assert self.hosts is not None
+        self.hosts.open(
+            HostRequest(
+                version=version,
+                mlflow_url=self.client.tracking_uri,
+                directory=self.directory / "models",
+                policy=ServingPolicy(publishers=self._publishers(one)),
+                pinned=self.pins.manifest(version.model, version.version),
+                digest=digest,
+            )
+        ).close()
+        raise AcceptedError
+
     def read_reference(self, _: Malicious, version: ModelVersion) -> None:
         """Check drift against a reference that is a file of the model: drift loads no model, and unpickles nothing."""
         file = max(Path(str(version.source)).glob("model*"), default=Path(str(version.source), "MLmodel"))
@@ -150,13 +181,16 @@ class Yard:
         }
 
 
-AS_PRODUCTION = "as Production"
+AS_PRODUCTION, PRELOAD, COLD = "as Production", "preload", "cold start"
+SLOW = {AS_PRODUCTION, PRELOAD, COLD}
 Way = Callable[[Yard, Malicious, ModelVersion], None]
 WAYS: dict[str, Way] = {
     "evaluation": Yard.evaluate,
     AS_PRODUCTION: Yard.compare,
     "serving": Yard.load,
     "kept copy": Yard.load_kept,
+    PRELOAD: Yard.preload,
+    COLD: Yard.begin_cold,
     "drift": Yard.read_reference,
 }
 
@@ -170,14 +204,26 @@ def yard(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_every_model_is_refused(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each is refused with its reason, soon, before it is loaded, and leaves no trace; on every way but one."""
-    refused(yard, capsys, [way for way in WAYS if way != AS_PRODUCTION])
+    """Each is refused with its reason, soon, before it is loaded, and leaves no trace; on the ways that are quick."""
+    refused(yard, capsys, [way for way in WAYS if way not in SLOW])
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a host for each of 23 models, twice
 def test_every_model_is_refused_on_every_way(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
-    """While it is in Production, too, when another one is compared with it."""
-    refused(yard, capsys, list(WAYS))
+    """While it is in Production, too, when another one is compared with it, and by the service's process of hosts."""
+    with hosting(yard.directory) as (opens, _):
+        refused(replace(yard, hosts=opens.hosts), capsys, list(WAYS))
+
+
+@pytest.mark.slow
+def test_a_harmless_model_is_opened_by_hosts(yard: Yard) -> None:
+    """Ahead of its promotion, and at a cold start."""
+    version, _ = yard.register(SIGNED)
+    with hosting(yard.directory) as (opens, _):
+        for way in (PRELOAD, COLD):
+            with pytest.raises(AcceptedError):
+                WAYS[way](replace(yard, hosts=opens.hosts), SIGNED, version)
 
 
 def refused(yard: Yard, capsys: pytest.CaptureFixture[str], ways: list[str]) -> None:
