@@ -41,6 +41,7 @@ from serving.loader import planned
 from serving.metrics import Metrics
 from serving.openinference.short_way import ShortInference
 from serving.parts import Parts
+from serving.pending import Pending
 from serving.pool import LoadedVersion, Pool
 from serving.prediction_log import PredictionLog, Rewritten, Understood
 from serving.process import Server
@@ -79,6 +80,7 @@ class NoHost:
     """Takes the place of a model host, which nothing that is measured here asks."""
 
     trouble = None
+    pending = 0
 
     async def ask(self, asked: Asked, timeout_s: float) -> Answer:
         """Refuse."""
@@ -141,13 +143,15 @@ def run(mode: str, files: Path, directory: Path, port: int) -> None:
         socket.create_server(("127.0.0.1", port)) as listening,
         ExitStack() as stack,
     ):
+        batcher = Batcher(log, metrics, threads)
         parts = Parts(
             settings=settings,
             authority=Authority(open_to_all=True),
             admission=Admission(settings.scoring_threads + settings.max_queued_requests, metrics),
             pool=pool,
             scorer=Scorer(pool, log, metrics, threads, settings.request_timeout_s),
-            batcher=Batcher(log, metrics, threads),
+            batcher=batcher,
+            pending=Pending(pool, batcher, metrics),
             metrics=metrics,
             log=log,
             feedback=Feedback(engine),

@@ -118,6 +118,8 @@ class ServingPolicy(Section):
         load_ahead: Versions that are loaded before anything points at them, at most: those of open promotions and those
             in Staging, the newest first.
         warm_rows: Logged rows, at most, that a version predicts before it may answer; 0 for none.
+        warm_within_s: Seconds that reading them may take, beside fetching the version; then as long again, after which
+            no further request is begun.
         trust: `types`: only models without pickle and without code of their own; `code`: the publisher is trusted.
         publishers: File with the public key (PEM, elliptic curve) by the publisher's name. Where there are any, only
             versions that one of them signed are loaded, anywhere.
@@ -133,6 +135,7 @@ class ServingPolicy(Section):
     keep_previous_s: float = Field(default=600.0, ge=0)
     load_ahead: int = Field(default=4, ge=0, le=100)
     warm_rows: int = Field(default=64, ge=0, le=10_000)
+    warm_within_s: float = Field(default=5.0, gt=0, le=600)
     trust: Literal["types", "code"] = "types"
     publishers: dict[str, str] = Field(default_factory=dict)
     engine: Literal["auto", "python", "onnx"] = "auto"

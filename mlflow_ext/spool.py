@@ -181,6 +181,20 @@ def read_spool(path: Path, offset: int = 0) -> Iterator[tuple[PredictionRecord, 
             yield _decode(body), offset
 
 
+def first_at(path: Path, offset: int) -> datetime | None:
+    """Give the time of the first record from an offset on; `None` where there is none (yet).
+
+    Only its head is read, so that it costs as little for a large record as for a small one.
+    """
+    with path.open("rb") as file:
+        file.seek(max(offset, len(MAGIC)))
+        begin = file.read(_FRAME.size + _HEAD.size)
+    if len(begin) < _FRAME.size + _HEAD.size:
+        return None
+    at_us: int = _HEAD.unpack_from(begin, _FRAME.size)[0]
+    return _EPOCH + at_us * _MICROSECOND
+
+
 def _next_body(file: BinaryIO) -> bytes | None:
     frame = file.read(_FRAME.size)
     if len(frame) < _FRAME.size:

@@ -7,6 +7,7 @@ requests come here, `plan.py`'s.
 import asyncio
 import logging
 import time
+from collections import Counter as Tally
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -106,6 +107,13 @@ class Batcher:
         self._queues: defaultdict[LoadedVersion, _Queue] = defaultdict(_Queue)
         self._apart: set[Computing] = set()
         self._counted: WeakKeyDictionary[LoadedVersion, _Counted] = WeakKeyDictionary()
+
+    def pending(self) -> Tally[str]:
+        """Count the requests that wait for a batch before theirs, by model; any thread may ask."""
+        waiting = Tally[str]()
+        for loaded, queue in list(self._queues.items()):
+            waiting[loaded.model] += len(queue.waiting)
+        return waiting
 
     def at_once(self, loaded: LoadedVersion, plan: Plan, one: Waiting) -> bytes | None:
         """Answer a request here and now."""

@@ -24,6 +24,8 @@ class HostLine(asyncio.Protocol):
             within_s: How long it may compute one.
             overdue: Called, once the connection is closed, when it computes one for longer.
         """
+        self.pending = 0
+        """Questions that wait for their turn."""
         self._turns = asyncio.Semaphore(at_a_time)
         self._within_s = within_s
         self._overdue = overdue
@@ -45,7 +47,11 @@ class HostLine(asyncio.Protocol):
             LineLostError: The host has gone.
         """
         payload = messages.write(message)
-        await self._turns.acquire()
+        self.pending += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self.pending -= 1
         transport = self._transport
         if transport is None or transport.is_closing():
             self._turns.release()

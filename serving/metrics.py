@@ -39,6 +39,7 @@ class Metrics:
     latency: Histogram = field(init=False)
     batch_rows: Histogram = field(init=False)
     in_progress: Gauge = field(init=False)
+    pending: Gauge = field(init=False)
     errors: Counter = field(init=False)
     refused: Counter = field(init=False)
     loads: Counter = field(init=False)
@@ -51,6 +52,7 @@ class Metrics:
     turned_away: Counter = field(init=False)
     spool_passed_over: Counter = field(init=False)
     spool_bytes: Gauge = field(init=False)
+    spool_lag: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the metrics in the registry."""
@@ -71,6 +73,8 @@ class Metrics:
             ),
             "batch_rows": histogram("batch_rows", "Rows that were computed together", _BATCH_ROWS, "model", "version"),
             "in_progress": gauge("in_progress_requests", "Scoring requests being answered", "model"),
+            # as Triton's nv_inference_pending_request_count
+            "pending": gauge("pending_requests", "Scoring requests that wait to be computed", "model"),
             "errors": counter("errors", "Scoring requests answered with an error, by error code", "model", "error"),
             "refused": counter("refused", "Requests refused for want of a token, right or model", "reason"),
             "loads": counter("loads", "Attempts to load a version", "model", "outcome"),
@@ -88,6 +92,9 @@ class Metrics:
             ),
             "spool_bytes": gauge(
                 "spool_bytes", "Bytes in the spool, which the compactor takes away", mode="livemostrecent"
+            ),
+            "spool_lag": gauge(
+                "spool_lag_seconds", "Age of the oldest prediction that is in no segment yet", mode="livemostrecent"
             ),
         }
         for name, metric in made.items():

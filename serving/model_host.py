@@ -57,6 +57,11 @@ class Host(Protocol):
         """Why it ended last, lately."""
         ...
 
+    @property
+    def pending(self) -> int:
+        """How many questions wait for it: for their turn, or for a host that is being opened again."""
+        ...
+
 
 class ModelHost:
     """One version's host; ends when nobody refers to it any more."""
@@ -95,6 +100,7 @@ class ModelHost:
         self._not_before = 0.0
         self._reason: str | None = None
         self._buried = False
+        self._without = 0
         self._finalizer = weakref.finalize(self, opened.close)
 
     @property
@@ -102,6 +108,11 @@ class ModelHost:
         """Why it ended last; nothing when that is a while ago."""
         lately = bool(self._deaths) and time.monotonic() - self._deaths[-1] < _LOOK_BACK_S
         return self._reason if lately else None
+
+    @property
+    def pending(self) -> int:
+        """How many questions wait for it: for their turn, or for a host that is being opened again."""
+        return self._without + (0 if self._line is None else self._line.pending)
 
     def close(self) -> None:
         """End it, before it would end by itself."""
@@ -147,11 +158,14 @@ class ModelHost:
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._connect())
         loop = asyncio.get_running_loop()
+        self._without += 1
         try:
             async with asyncio.timeout_at(min(until, loop.time() + WAIT_S)):
                 return await asyncio.shield(self._opening)
         except TimeoutError:
             raise UnavailableError(f"the model's process is being started again: {self._reason}") from None
+        finally:
+            self._without -= 1
 
     async def _connect(self) -> HostLine:
         loop = asyncio.get_running_loop()

@@ -12,6 +12,7 @@ from serving.authority import Authority
 from serving.batcher import Batcher
 from serving.control import Control
 from serving.metrics import Metrics
+from serving.pending import Pending
 from serving.pool import Pool
 from serving.prediction_log import PredictionLog
 from serving.scoring import Scorer
@@ -28,6 +29,7 @@ class Parts:
         pool: What is loaded.
         scorer: Answers scoring requests.
         batcher: Answers those that a plan understands.
+        pending: Measures what waits.
         metrics: What is counted.
         log: What predictions are written to.
         feedback: Where outcomes are stored.
@@ -44,6 +46,7 @@ class Parts:
     pool: Pool
     scorer: Scorer
     batcher: Batcher
+    pending: Pending
     metrics: Metrics
     log: PredictionLog
     feedback: Feedback

@@ -153,6 +153,10 @@ class Pool:
         """Give a loaded version, or `None`."""
         return self._loaded.get((model, version))
 
+    def loaded(self) -> list[LoadedVersion]:
+        """Give every loaded version."""
+        return list(self._loaded.values())
+
     def serving(self, model: str) -> Champion | None:
         """Give what answers for a model, with its generation."""
         return self._champions.get(model)

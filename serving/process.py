@@ -38,9 +38,11 @@ from serving.hot_path import HotPath
 from serving.last_served import LastServed
 from serving.late_twins import LateTwins
 from serving.loader import SEGMENTS, Loader, LoadSettings
+from serving.log_lag import LogLag
 from serving.metrics import Metrics
 from serving.openinference.short_way import ShortInference
 from serving.parts import Parts
+from serving.pending import Pending
 from serving.pool import Pool
 from serving.prediction_log import PredictionLog
 from serving.scoring import Scorer
@@ -73,7 +75,9 @@ class Server(uvicorn.Server):
         self._stop_at = time.monotonic() + self._parts.settings.serving_drain_s
 
     async def on_tick(self, counter: int) -> bool:
-        """Say whether it is time to stop accepting."""
+        """Say whether it is time to stop accepting; comes ten times a second."""
+        if counter % 10 == 0:
+            self._parts.pending.measure()
         return await super().on_tick(counter) or time.monotonic() >= self._stop_at
 
 
@@ -131,11 +135,16 @@ def scoring_parts(settings: Settings, hosts: Path) -> Iterator[tuple[Parts, Watc
         stack.callback(heartbeat.stop)
         watcher.start()
         stack.callback(watcher.stop)
+        lag = LogLag(settings.spool_dir, segments.offsets, metrics.spool_lag)
+        lag.start()
+        stack.callback(lag.stop)
         authority = stack.enter_context(watched_authority(settings))
+        batcher = Batcher(log, metrics, threads)
         parts = Parts(
             settings=settings,
             authority=authority,
-            batcher=Batcher(log, metrics, threads),
+            batcher=batcher,
+            pending=Pending(pool, batcher, metrics),
             admission=Admission(settings.scoring_threads + settings.max_queued_requests, metrics),
             pool=pool,
             scorer=Scorer(pool, log, metrics, threads, settings.request_timeout_s),

@@ -32,6 +32,12 @@ class Segments:
         with translated(), self._engine.connect() as connection:
             return connection.execute(chosen).scalar() or 0
 
+    def offsets(self, spools: Sequence[str]) -> dict[str, int]:
+        """Say of spool files up to which byte each is in segments; those that nobody has read are left out."""
+        chosen = select(spool_offset.c.spool, spool_offset.c.offset_bytes).where(spool_offset.c.spool.in_(spools))
+        with translated(), self._engine.connect() as connection:
+            return dict(connection.execute(chosen).tuples().all())
+
     def commit(
         self, spool: str, *, seen: int, offset: int, added: Mapping[Segment, bytes], replaced: Sequence[Segment]
     ) -> None:

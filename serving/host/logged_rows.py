@@ -17,23 +17,22 @@ from mlflow_ext.store.segment_files import INPUT, META, part, read_newest
 
 logger = logging.getLogger(__name__)
 
-READ_WITHIN_S = 5.0
-"""How long reading may take, from the beginning on; segments may be in an object store that does not answer."""
-
 
 class LoggedRows:
     """The newest logged requests, as they are being read."""
 
-    def __init__(self, uris: Sequence[str], rows: int) -> None:
+    def __init__(self, uris: Sequence[str], rows: int, within_s: float) -> None:
         """Begin to read.
 
         Args:
             uris: Segments, the newest first.
             rows: How many rows are wanted.
+            within_s: How long it may take from now on: an object store may not answer.
         """
         self._uris = uris
         self._rows = rows
-        self._until = time.monotonic() + READ_WITHIN_S
+        self._within_s = within_s
+        self._until = time.monotonic() + within_s
         self._found: list[pd.DataFrame] = []
         # whoever hangs in it hangs in it alone
         self._thread = threading.Thread(target=self._read, name="logged-rows", daemon=True)
@@ -46,7 +45,7 @@ class LoggedRows:
             return []
         self._thread.join(max(0.0, self._until - time.monotonic()))
         if self._thread.is_alive():
-            logger.warning("event=logged_requests_not_read reason='it takes longer than %g s'", READ_WITHIN_S)
+            logger.warning("event=logged_requests_not_read reason='it takes longer than %g s'", self._within_s)
             return []
         return self._found
 

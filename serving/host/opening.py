@@ -66,7 +66,7 @@ def open_version(request: HostRequest, tell: Callable[[Began], None]) -> tuple[O
     version, policy = request.version, request.policy
     client = MlflowClient(tracking_uri=request.mlflow_url, registry_uri=request.mlflow_url)
     pinned = request.pinned if request.digest is None else _copied(version, request.directory, request.digest)
-    logged = LoggedRows(request.logged, policy.warm_rows)
+    logged = LoggedRows(request.logged, policy.warm_rows, policy.warm_within_s)
     limits: list[LoadLimits] = []
 
     def judged(directory: Path) -> None:
@@ -95,7 +95,7 @@ def open_version(request: HostRequest, tell: Callable[[Began], None]) -> tuple[O
         _warm(bare, example)
     limits[0].renew()
     tell(Began("loaded"))
-    warmed = predict_logged(bare, logged.requests())
+    warmed = predict_logged(bare, logged.requests(), policy.warm_within_s)
     limits[0].lift()
     tell(Began("warmed"))
     twin = _offered(request, client, files.directory)

@@ -21,8 +21,6 @@ from serving.host_request import ModelLoadError
 
 logger = logging.getLogger(__name__)
 
-WITHIN_S = 5.0
-"""No further request is begun after so long; one that takes too long itself ends the load."""
 KEPT_BYTES = 1024 * 1024
 """Larger bodies are not handed on."""
 
@@ -58,12 +56,13 @@ class _Noticing:
             raise
 
 
-def predict_logged(opened: OpenedVersion, requests: Sequence[pd.DataFrame]) -> Warmed:
+def predict_logged(opened: OpenedVersion, requests: Sequence[pd.DataFrame], within_s: float) -> Warmed:
     """Predict logged requests, the first one alone and the others together if that is quick enough.
 
     Args:
         opened: The version.
         requests: Inputs of each, the newest first.
+        within_s: No further one is begun after so long; one that takes too long itself ends the load.
 
     Raises:
         ModelLoadError: That takes more memory than the version may have.
@@ -72,7 +71,7 @@ def predict_logged(opened: OpenedVersion, requests: Sequence[pd.DataFrame]) -> W
     watched = replace(opened, predictor=model)
     names = _names(opened)
     found, refused = Warmed(), Counter[str]()
-    left, until = deque(requests), time.monotonic() + WITHIN_S
+    left, until = deque(requests), time.monotonic() + within_s
     together = len({tuple(one.columns) for one in requests}) == 1
 
     def accepts(rows: pd.DataFrame) -> bool:

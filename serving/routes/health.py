@@ -50,6 +50,7 @@ def routes(parts: Parts) -> APIRouter:
     def metrics() -> Response:
         """Prometheus metrics of all scoring processes of this service."""
         parts.log.measure()
+        parts.pending.measure()
         return Response(parts.metrics.render(), media_type=CONTENT_TYPE)
 
     return router

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from mlflow_ext import spool
 from mlflow_ext.errors import InvalidInputError, UnavailableError
-from mlflow_ext.spool import PredictionRecord, SpoolWriter, is_finished, read_spool, spool_files
+from mlflow_ext.spool import PredictionRecord, SpoolWriter, first_at, is_finished, read_spool, spool_files
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
 
@@ -111,6 +112,21 @@ def test_says_whether_a_writer_lives(tmp_path: Path) -> None:
     assert not is_finished(path)
     writer.close()
     assert is_finished(path)
+
+
+def test_the_time_of_the_next_record(tmp_path: Path) -> None:
+    """From any record's end on it is the next one's, however large; at the end of a file there is none."""
+    writer = SpoolWriter(tmp_path)
+    later = [AT + timedelta(seconds=number) for number in range(3)]
+    for at in later:
+        writer.append(replace(record(request=b"x" * 1_000_000), at=at))
+    writer.close()
+    [path] = spool_files(tmp_path)
+    ends = [0, *(end for _, end in read_spool(path))]
+    assert [first_at(path, end) for end in ends] == [*later, None]
+    with path.open("ab") as file:
+        file.write(b"torn")
+    assert first_at(path, ends[-1]) is None
 
 
 def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:

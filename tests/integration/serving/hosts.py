@@ -39,7 +39,7 @@ class Opens:
                 version=version,
                 mlflow_url="http://127.0.0.1:1",
                 directory=files.parent,
-                policy=ServingPolicy(trust="code"),
+                policy=ServingPolicy(trust="code", warm_within_s=120),
                 digest=manifest_of(directory).digest,
                 logged=self.logged,
                 timeout_s=self.timeout_s,

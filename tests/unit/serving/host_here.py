@@ -27,6 +27,7 @@ class HostHere:
     """Answers for a version."""
 
     trouble = None
+    pending = 0
 
     def __init__(self, opened: OpenedVersion) -> None:
         """Take the version."""

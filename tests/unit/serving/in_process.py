@@ -31,6 +31,7 @@ from serving.hot_path import HotPath
 from serving.metrics import Metrics
 from serving.openinference.short_way import ShortInference
 from serving.parts import Parts
+from serving.pending import Pending
 from serving.pool import LoadedVersion, Pool
 from serving.prediction_log import PredictionLog
 from serving.scoring import Scorer
@@ -141,13 +142,15 @@ def app(
     log = PredictionLog(writer, metrics, configured.policy, configured.keyed_hash())
     engine = make_engine(NOWHERE)
     with ThreadPoolExecutor(configured.scoring_threads) as threads:
+        batcher = Batcher(log, metrics, threads)
         parts = Parts(
             settings=configured,
             authority=authority or Authority(open_to_all=True),
             admission=Admission(configured.scoring_threads + configured.max_queued_requests, metrics),
             pool=pool,
             scorer=Scorer(pool, log, metrics, threads, configured.request_timeout_s),
-            batcher=Batcher(log, metrics, threads),
+            batcher=batcher,
+            pending=Pending(pool, batcher, metrics),
             metrics=metrics,
             log=log,
             feedback=Feedback(engine),

@@ -199,3 +199,27 @@ def test_versions_do_not_mix(bench: Bench) -> None:
     asyncio.run(run())
     assert sorted(calls) == [1, 2]
     assert {(record.request_id, record.version) for record in bench.records()} == {("r0", 1), ("r1", 2), ("r2", 1)}
+
+
+def test_what_waits_is_counted(bench: Bench) -> None:
+    """Requests that wait for the batch before theirs are pending; those that are computed are not."""
+    go, begun = threading.Event(), threading.Event()
+
+    def slow(rows: Any) -> Any:
+        begun.set()
+        go.wait(60)
+        return np.zeros(len(rows))
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(5)]
+        for number, future in enumerate(futures):
+            one = waiting(f"r{number}", [(1.0,)], lambda _, answer, future=future: future.set_result(answer))
+            bench.batcher.submit(bench.version, plan(slow, "python"), one)
+        await loop.run_in_executor(None, begun.wait, 60)
+        assert bench.batcher.pending() == {"m": 4}
+        go.set()
+        await asyncio.gather(*futures)
+        assert sum(bench.batcher.pending().values()) == 0
+
+    asyncio.run(run())

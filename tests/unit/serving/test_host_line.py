@@ -79,9 +79,14 @@ def test_who_waits_for_a_turn_ends_nothing() -> None:
         async with connected(1, LONG_S, ended) as (line, host):
             first = asyncio.create_task(line.ask(QUESTION))
             number = await host.question()
+            assert line.pending == 0
+            second = asyncio.create_task(line.ask(QUESTION))
+            await asyncio.wait([second], timeout=SOON_S)
+            assert line.pending == 1
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(SOON_S):
-                    await line.ask(QUESTION)
+                    await second
+            assert line.pending == 0
             assert not await host.has_question()
             await host.answer(number)
             assert await first == Predicted([float(number)], "<f8")

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from mlflow.types import ColSpec, DataType, Schema
 
-from serving.host import warming
 from serving.host.opened import OpenedVersion
 from serving.host.warming import predict_logged
 from serving.host_request import ModelLoadError
 from tests.unit.serving.in_process import Named
 
+LONG_S = 60.0
 COLUMNS = Schema([ColSpec(DataType.double, "a"), ColSpec(DataType.string, "b")])
 
 
@@ -50,7 +50,7 @@ def requests(*values: float, **more: Any) -> list[pd.DataFrame]:
 def test_the_newest_alone_and_the_others_together() -> None:
     """All rows are predicted in two calls; a request of each size is handed on to the plan, with its columns."""
     model = Model()
-    found = predict_logged(version(model), requests(3.0, 2.0, 1.0, gone=[7]))
+    found = predict_logged(version(model), requests(3.0, 2.0, 1.0, gone=[7]), LONG_S)
     assert (found.rows, found.passed_over, model.asked) == (3, 0, [1, 2])
     bodies = [json.loads(body)["dataframe_split"] for body in found.bodies]
     assert bodies == [
@@ -73,21 +73,20 @@ def test_what_the_version_refuses_is_passed_over(rows: pd.DataFrame) -> None:
     for place in range(3):
         some = requests(1.0, 2.0)
         some.insert(place, rows)
-        found = predict_logged(model, some)
+        found = predict_logged(model, some, LONG_S)
         assert (found.rows, found.passed_over) == (2, 1)
 
 
 def test_too_much_memory_is_no_refusal() -> None:
     """A version that wants more memory than it may have for a logged request would want it for the next one, too."""
     with pytest.raises(ModelLoadError, match="more memory"):
-        predict_logged(version(Model({2.0: MemoryError()})), requests(1.0, 2.0))
+        predict_logged(version(Model({2.0: MemoryError()})), requests(1.0, 2.0), LONG_S)
 
 
-def test_a_slow_model_is_not_asked_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_model_is_not_asked_everything() -> None:
     """Nothing more is begun when time is up, and not all at once what would take longer than that."""
-    monkeypatch.setattr(warming, "WITHIN_S", 0.3)
     model = Model({1.0: 0.2})
-    found = predict_logged(version(model), requests(*[1.0] * 50))
+    found = predict_logged(version(model), requests(*[1.0] * 50), 0.3)
     assert set(model.asked) == {1}
     assert 1 <= found.rows <= 2
 
@@ -95,10 +94,10 @@ def test_a_slow_model_is_not_asked_everything(monkeypatch: pytest.MonkeyPatch) -
 def test_nothing_logged() -> None:
     """A version without logged requests is asked nothing."""
     model = Model()
-    assert (predict_logged(version(model), []).rows, model.asked) == (0, [])
+    assert (predict_logged(version(model), [], LONG_S).rows, model.asked) == (0, [])
 
 
 def test_a_model_without_a_signature() -> None:
     """It gets the columns as they were logged."""
-    found = predict_logged(version(Model(), None), requests(1.0, 2.0))
+    found = predict_logged(version(Model(), None), requests(1.0, 2.0), LONG_S)
     assert (found.rows, found.passed_over) == (2, 0)
