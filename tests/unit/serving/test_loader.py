@@ -88,7 +88,6 @@ def test_a_plan_answers_what_its_version_has_answered() -> None:
 
 def test_what_its_host_computes_is_not_computed_here() -> None:
     """A plan whose model stays in the host has nothing to warm in the scoring process."""
-
     computed: list[Rows] = []
 
     def here(rows: Rows) -> Any:
