@@ -15,6 +15,7 @@ from benchmarks import (
     quantised_twins,
     serving,
     traces,
+    workers,
 )
 
 BENCHMARKS = {
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "prediction-log": prediction_log.main,
     "quantised": quantised_twins.main,
     "traces": traces.main,
+    "workers": workers.main,
     # installs other servers
     "peers": peers.main,
 }

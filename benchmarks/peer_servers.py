@@ -31,7 +31,7 @@ class Model:
         return {"predictions": self.model.predict(frame).tolist()}
 """
 _RAY = """
-import joblib, os, signal, sys, threading, pandas as pd, ray
+import joblib, os, shutil, signal, sys, threading, pandas as pd, ray
 from ray import serve
 from starlette.requests import Request
 
@@ -61,6 +61,7 @@ signal.signal(signal.SIGTERM, lambda *_: stopped.set())
 stopped.wait()
 serve.shutdown()
 ray.shutdown()
+shutil.rmtree(sys.argv[3], ignore_errors=True)
 """
 
 

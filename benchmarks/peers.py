@@ -161,7 +161,8 @@ def merged(into: Path, how: str, cells: Sequence[Mapping[str, Any]], absent: Map
     file = into / "peers.json"
     before: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"how": {}, "cells": [], "absent": {}}
     kept = [cell for cell in before["cells"] if cell["model"] not in names]
-    theirs = {name: why for name, why in before["absent"].items() if name[-2:-1] not in names}
+    present = {name for cell in cells for name in cell["servers"]}
+    theirs = {name: why for name, why in before["absent"].items() if name[-2:-1] not in names and name not in present}
     return {
         "how": dict(sorted({**before["how"], **dict.fromkeys(names, how)}.items())),
         "cells": sorted([*kept, *cells], key=lambda cell: str(cell["model"])),

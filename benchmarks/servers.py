@@ -118,8 +118,14 @@ def platform_running(
 
 
 @contextmanager
-def scoring_service(urls: Mapping[str, str], data_dir: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Run our service with one scoring process, tokens on, over a platform that runs; gives its address and process."""
+def scoring_service(urls: Mapping[str, str], data_dir: Path, workers: int = 1) -> Iterator[tuple[str, psutil.Process]]:
+    """Run our service, tokens on, over a platform that runs; gives its address and process.
+
+    Args:
+        urls: The platform's addresses.
+        data_dir: Data directory of the service.
+        workers: Its number of scoring processes.
+    """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     settings = {
@@ -130,7 +136,7 @@ def scoring_service(urls: Mapping[str, str], data_dir: Path) -> Iterator[tuple[s
         "MLFLOW_EXT_SERVING_PORT": str(port),
         "MLFLOW_EXT_AUTH": "token",
     }
-    command = [*COMMAND, "serve", "--role", "scoring", "--workers", "1"]
+    command = [*COMMAND, "serve", "--role", "scoring", "--workers", str(workers)]
     with process(command, f"{url}/readyz", settings) as running:
         yield url, running
 
@@ -145,13 +151,17 @@ def mlflow_models_serve(model: Path) -> Iterator[tuple[str, psutil.Process]]:
 
 
 def ask(url: str, script: Path, clients: int, seconds: int) -> dict[str, float]:
-    """Let `wrk` ask; gives requests per second and the 99th percentile of the latency in milliseconds."""
+    """Let `wrk` ask; gives requests per second, and median and 99th percentile of the latency in milliseconds."""
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", str(script), url]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in printed or "Socket errors" in printed:
         raise SystemExit(f"{url} did not answer every request:\n{printed}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", printed)
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", printed)
-    if rate is None or p99 is None:
+    latency = {
+        f"p{percent}_ms": float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
+        for percent in (50, 99)
+        if (found := re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", printed))
+    }
+    if rate is None or len(latency) < 2:
         raise SystemExit(f"wrk said nothing of use:\n{printed}")
-    return {"rps": float(rate[1]), "p99_ms": float(p99[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99[2]]}
+    return {"rps": float(rate[1]), **latency}
