@@ -157,11 +157,11 @@ def report(cells: Sequence[Mapping[str, Any]], how: str, cores: int) -> str:
 
 {kinds}
 
-| model | rows | clients | one, requests/s | two | ratio | possible here | cores, one | two | cost | busiest | ≥ {REQUIRED} |
+| model | rows | clients | one, requests/s | two | ratio | possible here | cores, one | two | cost | busiest | verdict |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 {rates}
 
-- **ratio**: of medians, with its 95 % interval. Required where two cores are free.
+- **ratio**: of medians, with its 95 % interval. Required: ≥ {REQUIRED} where two cores are free.
 - **possible here**: this machine's {cores} cores over those that one process's work and `wrk` take.
 - **cores**: taken by the service, its model hosts included, + by `wrk`.
 - **cost**: processor time of a request with two processes, over that with one: where it is 1, two processes do twice
