@@ -35,6 +35,10 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
 
+SHARED_MLFLOW = pytest.StashKey[str]()
+"""Address of the server that the session shares, once there is one."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process when several run them, and all that use the shared stack."""
     for item in items:
@@ -105,9 +109,12 @@ def mlflow_database_url(postgres: str, template_database: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def mlflow_url(mlflow_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_url(
+    mlflow_database_url: str, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[str]:
     """Address of a real MLflow server with our plugin, on PostgreSQL, shared by the session."""
     with mlflow_server(mlflow_database_url, tmp_path_factory.mktemp("mlflow")) as url:
+        pytestconfig.stash[SHARED_MLFLOW] = url
         yield url
 
 

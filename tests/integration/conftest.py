@@ -1,18 +1,35 @@
-"""Fixtures and programs for tests that need another user."""
+"""Fixtures that every integration test may use, and programs for tests that need another user."""
 
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from mlflow_ext.passage import SystemUser, closed_directories
+from tests.conftest import SHARED_MLFLOW
 from tests.integration.supervised import Driven
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models_end_with_their_module(pytestconfig: pytest.Config) -> Iterator[None]:
+    """The registry that tests share holds one module's models at a time: each service loads whatever it finds there."""
+    yield
+    url = pytestconfig.stash.get(SHARED_MLFLOW, None)
+    if url is None:
+        return
+    client = MlflowClient(tracking_uri=url, registry_uri=url)
+    for model in client.search_registered_models(max_results=1000):
+        # a guarded one may refuse; it stays
+        with suppress(MlflowException):
+            client.delete_registered_model(model.name)
 
 
 @pytest.fixture
