@@ -17,10 +17,13 @@ from mlflow_ext.domain.sampling import is_kept
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.spool import SpoolWriter, read_spool, spool_files
 from mlflow_ext.store.segments import Segments
+from serving.codecs.answer import Logged
+from serving.host.opened import OpenedVersion
+from serving.host.redaction import FormatRedactor
 from serving.metrics import Metrics
-from serving.pool import LoadedVersion
-from serving.prediction_log import PredictionLog
+from serving.prediction_log import PredictionLog, Rewritten
 from tests.integration.drift.conftest import HOUR, SIGNATURE, SINCE, World, rows_like_training
+from tests.unit.serving.host_here import hosted
 from tests.unit.serving.in_process import Named
 
 WINDOW = Window(SINCE, SINCE + HOUR)
@@ -36,8 +39,15 @@ def serve(world: World, rows: pd.DataFrame, policy: dict[str, Any], directory: P
     world.settings = kept
     own = ModelPolicy.model_validate({**kept.policy(world.model).model_dump(), **policy})
     log = PredictionLog(SpoolWriter(kept.spool_dir), Metrics(), lambda model: own, kept.keyed_hash())
-    version = LoadedVersion(world.model, 1, None, Named(lambda data: data), SIGNATURE.inputs)
-    log.append(version, [replace(record, request_id=f"{policy}{record.request_id}") for record in records])
+    version = hosted(OpenedVersion(world.model, 1, None, Named(lambda data: data), SIGNATURE.inputs))
+    for record in (replace(one, request_id=f"{policy}{one.request_id}") for one in records):
+        if not own.privacy.names:
+            log.append(version, [record])
+            continue
+        redactor = FormatRedactor(own.privacy, kept.keyed_hash(), SIGNATURE.inputs)
+        anew = redactor.rewrite(Logged(record.content_type, record.request, record.response))
+        written = replace(record, content_type=anew.content_type, request=anew.request, response=anew.response)
+        log.append(version, [written], Rewritten())
     log.close()
     world.settings = kept.model_copy(update={"models": {world.model: own}})
     for path in spool_files(raw / "spool"):
