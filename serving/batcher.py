@@ -249,8 +249,11 @@ class Batcher:
             for one, predictions in zip(batch, alone, strict=True):
                 one.predictions = predictions
             return [None if predictions is None else write(predictions) for predictions in alone]
-        except (TimeoutError, UnavailableError) as exc:
-            logger.warning("event=plan_failed engine=%s reason=%r", plan.engine, str(exc)[:200])
+        except TimeoutError:
+            logger.warning("event=plan_failed engine=%s reason='it took too long'", plan.engine)
+        except UnavailableError:
+            # the host's end is in the log already; a line a request would bury it
+            pass
         # what can be computed here as well, if slower, is
         return await self.on_thread(self._computed, plan, batch) if plan.few_rows else [None] * len(batch)
 

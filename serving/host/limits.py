@@ -2,15 +2,11 @@
 
 import contextlib
 import math
-import os
 import resource
 import sys
-import threading
 import time
 from pathlib import Path
 
-_NICE = 5
-"""Scoring on the same machine comes first."""
 _MAX_FILE_BYTES = 1024**2
 _MAX_OPEN_FILES = 256
 
@@ -20,14 +16,6 @@ def be_first_to_go() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def load_gently() -> None:
-    """Let this thread come after those that score; threads that are begun elsewhere do not."""
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        # relative: a service that runs nicely itself must not have loads that go before it
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + _NICE))
 
 
 class LoadLimits:

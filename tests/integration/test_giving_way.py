@@ -5,12 +5,14 @@ import platform
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
-from mlflow_ext.giving_way import give_way
+from mlflow_ext.giving_way import give_way, give_way_here
 from tests.conftest import wait_until
 
 BUSY = "while True: pass"
@@ -84,3 +86,23 @@ def test_who_has_ended_is_passed_over() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
     process.wait()
     give_way(process.pid, 10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+@pytest.mark.parametrize("nice", [10, 18])
+def test_a_thread_comes_after_a_service_that_is_nice_itself(nice: int) -> None:
+    """The thread comes after its process, however nice that is, takes short slices, and no other thread is moved."""
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    nice = max(nice, before)
+
+    def give() -> tuple[int, list[str]]:
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, nice)
+        give_way_here(5)
+        told = Path(f"/proc/self/task/{thread}/sched").read_text().splitlines() if _takes_slices() else []
+        slices = [line.split(":")[1].strip() for line in told if line.startswith("se.slice")]
+        return os.getpriority(os.PRIO_PROCESS, thread), slices
+
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(give).result() == (min(19, nice + 5), ["100000"] if _takes_slices() else [])
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
