@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -28,6 +29,7 @@ from mlflow_ext.store.notifications import PgNotifications
 from mlflow_ext.store.pins import SqlPins
 from mlflow_ext.store.replicas import Replicas
 from mlflow_ext.store.segments import Segments
+from serving.accepting import Accepting
 from serving.admission import Admission
 from serving.app import create_app
 from serving.batcher import Batcher
@@ -73,6 +75,14 @@ class Server(uvicorn.Server):
             return
         self._parts.stopping.set()
         self._stop_at = time.monotonic() + self._parts.settings.serving_drain_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin the application, then accept connections one at a time."""
+        await super().startup(sockets=[])
+        connection: Any = self.config.http_protocol_class
+        make = partial(connection, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        servers: list[Any] = [Accepting(listening, make) for listening in sockets or ()]
+        self.servers = servers
 
     async def on_tick(self, counter: int) -> bool:
         """Say whether it is time to stop accepting; comes ten times a second."""
