@@ -127,7 +127,8 @@ class Yard:
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(str(version.source), kept, symlinks=True)
-        self._open(one, version, manifest_of(kept).digest)
+        served = self.pins.manifest(version.model, version.version)
+        self._open(one, version, (served or manifest_of(kept)).digest)
 
     def _open(self, one: Malicious, version: ModelVersion, digest: str | None) -> None:
         assert self.hosts is not None
@@ -295,6 +296,8 @@ def _refused(yard: Yard, one: Malicious, version: ModelVersion, way: str) -> tup
     if time.monotonic() - began > SOON_S:
         return said, f"it took {time.monotonic() - began:.0f} s"
     reason = "cannot be read" if way == "drift" else one.says
+    if way == COLD and one.later is not None:
+        reason = "served last, is changed"
     return said, "" if re.search(reason, said) else "OTHER REASON"
 
 
