@@ -83,8 +83,10 @@ class Compactor:
     def _take_in(self, path: Path) -> None:
         # asked before reading: what a writer appends until it goes away must not be overlooked
         finished = is_finished(path)
+        # what is appended meanwhile waits for the next round: under load there is always some
+        size = path.stat().st_size
         try:
-            while self._take_in_part(path):
+            while (reached := self._take_in_part(path)) is not None and reached < size:
                 pass
         except InvalidInputError as exc:
             _log.error("spool.unreadable file=%s reason=%s", path.name, exc)
@@ -94,11 +96,12 @@ class Compactor:
         if finished:
             self._remove(path)
 
-    def _take_in_part(self, path: Path) -> bool:
+    def _take_in_part(self, path: Path) -> int | None:
+        """Take in the next records of a file; gives the offset behind them, if there were any."""
         seen = self.index.offset(path.name)
         records, offset = _next_records(path, seen)
         if not records:
-            return False
+            return None
         groups: dict[_Group, list[PredictionRecord]] = defaultdict(list)
         for record in records:
             hour = record.at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
@@ -119,11 +122,11 @@ class Compactor:
             self.index.commit(path.name, seen=seen, offset=offset, added=added, replaced=replaced)
         except ConflictError as exc:
             _log.warning("spool.conflict file=%s reason=%s", path.name, exc)
-            return False
+            return None
         rows = sum(one.rows for one in added) - sum(one.rows for one in replaced)
         self.counts.update(rows=rows, files=len(added), refused=len(refused))
         _log.info("spool.compacted file=%s records=%d rows=%d refused=%d", path.name, len(records), rows, len(refused))
-        return True
+        return offset
 
     def _write(self, group: _Group, tables: Sequence[pa.Table], name: str) -> tuple[Segment, bytes, list[Segment]]:
         """Write one segment, taking small ones of the same hour into it, so that an hour stays a few files.

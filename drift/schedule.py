@@ -51,8 +51,9 @@ class Scheduler:
         self._retrainings = Retrainings(parts.engine, owner=self.id, lease_s=parts.settings.lease_s)
         self._pointers = SqlPointers(parts.engine)
         self._replicas = Replicas(parts.engine)
-        self._compactor = Child("compactor", ["compactor"])
         niceness = parts.settings.background_niceness
+        # less than what nobody waits for: the spool's room is bounded
+        self._compactor = Child("compactor", ["compactor"], niceness // 2)
         self._checker = Child("checks", ["checks", self.id], niceness)
         self._retrainer = Child("retraining", ["retraining", self.id], niceness)
         self._synced_at = self._beaten_at = float("-inf")

@@ -48,6 +48,9 @@ from mlflow_ext.store.segments import Segments
 _log = logging.getLogger(__name__)
 
 POLL_S = 0.5
+COMPACTOR_SHARE = 0.1
+LONGEST_REST_S = 5.0
+"""The compactor takes about a tenth of a core, unless what waits after so long a rest needs more."""
 IDLE_S = 300.0
 """A worker of checks or retrainings without work for so long ends, and gives its memory back."""
 CATCH_UP_S = 30.0
@@ -161,6 +164,14 @@ def main(role: str, owner: str) -> None:
             _run_until_idle(build(parts, owner))
 
 
+def rest_s(used_s: float) -> float:
+    """Say how long the compactor rests after a round that took so much of a processor, in seconds.
+
+    Each round writes an hour's small segments anew: many small rounds cost scoring far more than a few large ones.
+    """
+    return min(max(POLL_S, used_s * (1 / COMPACTOR_SHARE - 1)), LONGEST_REST_S)
+
+
 def _compact_for_ever(parts: Services) -> None:
     policies = Policies(parts.settings)
     while True:
@@ -171,8 +182,9 @@ def _compact_for_ever(parts: Services) -> None:
                     if time.monotonic() - retired_at >= EVERY_S:
                         _patiently(lambda: retire(one.index, policies.of))
                         retired_at = time.monotonic()
+                    used_s = time.process_time()
                     _patiently(one.run_once)
-                    time.sleep(POLL_S)
+                    time.sleep(rest_s(time.process_time() - used_s))
         except AlreadyRunningError:
             # another scheduler on this directory has one; take over when it goes
             time.sleep(4 * POLL_S)

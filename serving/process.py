@@ -7,6 +7,7 @@ import argparse
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +56,7 @@ from serving.watcher import Watcher
 logger = logging.getLogger(__name__)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+_SWITCH_S = 0.0005
 READY_WITHIN_S = 60.0
 """How long a restarted process lets requests wait in the socket's queue until its models are loaded."""
 
@@ -204,6 +206,8 @@ def run(settings: Settings, fd: int, hosts: Path, *, restarted: bool) -> None:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(settings.serving_stop_s)),
         )
+        # a thread that follows the registry would otherwise hold requests up for 5 ms at a time
+        sys.setswitchinterval(_SWITCH_S)
         logger.info("event=scoring_started pid=%d", os.getpid())
         Server(config, parts).run(sockets=[listening])
     logger.info("event=scoring_stopped pid=%d", os.getpid())
