@@ -166,8 +166,8 @@ def report(cells: Sequence[Mapping[str, Any]], how: str, cores: int) -> str:
 - **cores**: taken by the service, its model hosts included, + by `wrk`.
 - **cost**: processor time of a request with two processes, over that with one: where it is 1, two processes do twice
   the work on cores that are free.
-- **busiest**: part of the connections that led to the one of both processes which had more of them. Whoever is awake
-  first accepts all that come at once, and keeps them: with 100 % the other one has nothing to do.
+- **busiest**: part of the connections that led to the one of both processes which had more of them: with 100 % the
+  other one has nothing to do.
 
 One client:
 
