@@ -21,6 +21,7 @@ import uvicorn
 
 from mlflow_ext.bootstrap import lifecycle, services
 from mlflow_ext.config import Settings, load
+from mlflow_ext.giving_way import be_prompt
 from mlflow_ext.spool import SpoolWriter
 from mlflow_ext.spool_room import SpoolBounds
 from mlflow_ext.store.answered_requests import AnsweredRequests
@@ -222,6 +223,7 @@ def main() -> None:
     given = arguments.parse_args()
     settings = load()
     logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
+    be_prompt()
     # libraries that log each request or connection
     for name in ("uvicorn.access", "urllib3", "httpx", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlflow_ext.giving_way import give_way, give_way_here
+from mlflow_ext.giving_way import be_prompt, give_way, give_way_here
 from tests.conftest import wait_until
 
 BUSY = "while True: pass"
@@ -81,6 +81,17 @@ def test_niceness_0_changes_nothing() -> None:
         process.communicate(b"\n")
 
 
+def test_who_is_nicer_already_stays_so() -> None:
+    """Begun by somebody who is nice: only root could take that back."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        os.setpriority(os.PRIO_PROCESS, process.pid, 15)
+        give_way(process.pid, 10)
+        assert psutil.Process(process.pid).nice() == 15
+    finally:
+        process.communicate(b"\n")
+
+
 def test_who_has_ended_is_passed_over() -> None:
     """No error for a process that is no more."""
     process = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
@@ -106,3 +117,24 @@ def test_a_thread_comes_after_a_service_that_is_nice_itself(nice: int) -> None:
     with ThreadPoolExecutor(1) as threads:
         assert threads.submit(give).result() == (min(19, nice + 5), ["100000"] if _takes_slices() else [])
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+
+
+@pytest.mark.skipif(not _takes_slices(), reason="Linux 6.12 is the first to give slices, and not all tell of them")
+def test_who_is_to_answer_soon_takes_short_slices_and_stays_as_nice() -> None:
+    """The thread and those that it begins; the others keep theirs."""
+
+    def told() -> tuple[str, int]:
+        thread = threading.get_native_id()
+        lines = Path(f"/proc/self/task/{thread}/sched").read_text().splitlines()
+        [length] = [line.split(":")[1].strip() for line in lines if line.startswith("se.slice")]
+        return length, os.getpriority(os.PRIO_PROCESS, thread)
+
+    def prompt() -> list[tuple[str, int]]:
+        be_prompt()
+        with ThreadPoolExecutor(1) as begun:
+            return [told(), begun.submit(told).result()]
+
+    before = told()
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(prompt).result() == [("500000", before[1])] * 2
+    assert told() == before
