@@ -1,8 +1,10 @@
 """Do clients of one version feel it when another is loaded? Latencies in turns with and without loads going on.
 
-Starts a whole platform with `mlflow-ext up` and one scoring process, scores a small model at a steady rate, and in
-every other turn has a pipeline and a big forest loaded and dropped again and again, by setting and taking away
-their Staging marks. Both kinds of turns see the same machine, so their ratio means something where it is busy, too.
+Starts a whole platform with `mlflow-ext up` and one scoring process, scores a small model at a steady rate, and in some
+turns has a pipeline and a big forest loaded and dropped again and again, by setting and taking away their Staging
+marks. A change of a mark costs something itself, in MLflow, in PostgreSQL and in every part of ours that looks at the
+registry: so in other turns marks change as often that load nothing. All turns see the same machine, so ratios mean
+something where it is busy, too.
 """
 
 import multiprocessing
@@ -18,7 +20,7 @@ import httpx
 
 from benchmarks.findings import command_line, keep, machine
 from benchmarks.servers import platform_running, set_stage
-from benchmarks.steady import Client, Turn, beside_in, figures, score, split_body, table
+from benchmarks.steady import Client, Turn, figures, score, split_body, table
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 SMALL, LARGE = "loading-small", "loading-large"
 KINDS = {1: "a pipeline with a ColumnTransformer", 2: "a random forest"}
 """What the versions of the large model are."""
+TURNS = ("quiet", "marks", "loads", "loads", "marks", "quiet")
+"""In an order in which what changes slowly falls on all alike."""
 ROWS, COLUMNS, TREES = 10_000, 20, 200
 REQUIRED = 1.5
 _LOADED_WITHIN_S = 300.0
@@ -50,6 +54,15 @@ class Loads:
         self._wait(version, loaded=False)
         return took_s
 
+    def mark(self, version: int, pause_s: float) -> None:
+        """Move marks as often as a load would that takes so long, and load nothing."""
+        for stage in ("Archived", "None"):
+            set_stage(self._mlflow_url, LARGE, version, stage)
+            deadline = time.monotonic() + (pause_s if stage == "Archived" else _LOOK_S)
+            while (left_s := deadline - time.monotonic()) > 0:
+                self._told()
+                time.sleep(min(_LOOK_S, left_s))
+
     def _wait(self, version: int, *, loaded: bool) -> None:
         deadline = time.monotonic() + _LOADED_WITHIN_S
         while (version in self._loaded()) is not loaded:
@@ -65,36 +78,44 @@ class Loads:
         return found
 
 
-def load_again(urls: Mapping[str, str], headers: Mapping[str, str], told: "Connection") -> None:
-    """Load each version at least once whenever told to begin, until told to rest; then say how long each load took."""
+def change_again(urls: Mapping[str, str], headers: Mapping[str, str], told: "Connection") -> None:
+    """Have versions loaded, or marks moved, whenever told to, until told to rest; then say how long loads took."""
     loads = Loads(urls, headers)
-    while told.recv() == "begin":
+    usual_s = {version: loads.once(version) for version in KINDS}
+    told.send("ready")
+    while (wanted := told.recv()) in TURNS:
         took_s: list[tuple[int, float]] = []
-        while not took_s or not told.poll():
-            took_s += [(version, loads.once(version)) for version in KINDS]
+        while not told.poll():
+            for version in KINDS:
+                if wanted == "loads":
+                    took_s.append((version, loads.once(version)))
+                else:
+                    loads.mark(version, usual_s[version])
         told.recv()
         told.send(took_s)
 
 
-class Loading:
-    """The loads, in a process of their own: beside its requests, a client in Python would feel them as its own work."""
+class Changing:
+    """The changes, in a process of their own: a client in Python would feel them as its own work."""
 
     def __init__(self, urls: Mapping[str, str], headers: Mapping[str, str]) -> None:
-        """Take the platform and what each request carries."""
+        """Take the platform and what each request carries; waits until each version was loaded once."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=load_again, args=(dict(urls), dict(headers), theirs), daemon=True)
+        self._process = context.Process(target=change_again, args=(dict(urls), dict(headers), theirs), daemon=True)
         self._process.start()
         theirs.close()
+        # files are fetched here: what comes later is loading alone
+        self._pipe.recv()
         self.took_s: dict[int, list[float]] = {version: [] for version in KINDS}
 
     @contextmanager
-    def running(self, *, wanted: bool) -> Iterator[None]:
-        """Have versions loaded while the block runs; waits for the last one's end."""
-        if not wanted:
+    def running(self, kind: str) -> Iterator[None]:
+        """Let that go on while the block runs; waits for the last one's end."""
+        if kind == "quiet":
             yield
             return
-        self._pipe.send("begin")
+        self._pipe.send(kind)
         yield
         self._pipe.send("rest")
         for version, took_s in self._pipe.recv():
@@ -148,31 +169,30 @@ def register(mlflow_url: str) -> str:
 
 
 def measure(
-    urls: Mapping[str, str], turns: int, rate: float, seconds: float
-) -> tuple[list[Turn], dict[int, list[float]]]:
-    """Take turns without and with loads; gives them, and how long each load took, in seconds."""
+    urls: Mapping[str, str], rounds: int, rate: float, seconds: float
+) -> tuple[dict[str, list[Turn]], dict[int, list[float]]]:
+    """Take turns of each kind; gives them, and how long each load took, in seconds."""
     body = register(urls["mlflow_url"])
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {urls['token']}"}
     set_stage(urls["mlflow_url"], SMALL, 1)
     client = Client(urls["serving_url"], f"/models/{SMALL}/invocations", headers, body)
     while client.ask().version is None:
         time.sleep(0.1)
-    # their files are fetched here: what comes later is loading alone
-    for version in KINDS:
-        Loads(urls, headers).once(version)
-    loading = Loading(urls, headers)
+    changing = Changing(urls, headers)
     score(client, rate, 2)
-    found = []
-    for number in range(2 * turns):
-        with loading.running(wanted=beside_in(number)):
-            found.append(Turn(beside_in(number), *score(client, rate, seconds)))
-    loading.close()
+    found: dict[str, list[Turn]] = {kind: [] for kind in TURNS}
+    for kind in TURNS * rounds:
+        with changing.running(kind):
+            found[kind].append(Turn(kind == "loads", *score(client, rate, seconds)))
+    changing.close()
     client.close()
-    return found, loading.took_s
+    return found, changing.took_s
 
 
-def report(found: Mapping[str, float], took_s: Mapping[int, Sequence[float]], how: str) -> str:
-    """Write the table."""
+def report(
+    beside: Mapping[str, float], alone: Mapping[str, float], took_s: Mapping[int, Sequence[float]], how: str
+) -> str:
+    """Write the tables."""
     loads = "\n".join(
         f"- {kind}: loaded {len(took_s[version])} times, in {min(took_s[version]):.1f} to {max(took_s[version]):.1f} s"
         for version, kind in KINDS.items()
@@ -185,15 +205,18 @@ A logistic regression of {COLUMNS} columns is scored; the forest has {TREES} tre
 
 {loads}
 
-{found["requests"]:,.0f} requests, {found["lost"]:.0f} lost.
+{beside["requests"]:,.0f} requests, {beside["lost"]:.0f} lost, in turns without any changes and with loads:
 
-{table(found, "others are loaded", REQUIRED)}"""
+{table(beside, "others are loaded", REQUIRED)}
+Loads, beside turns in which marks change as often and nothing is loaded:
+
+{table(alone, "others are loaded", REQUIRED)}"""
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Read the command line, measure, print and write the table."""
     parser = command_line("loading", __doc__)
-    parser.add_argument("--turns", type=int, default=8, help="of each kind")
+    parser.add_argument("--rounds", type=int, default=3, help="of two turns of each kind")
     parser.add_argument("--seconds", type=float, default=15, help="a turn takes")
     parser.add_argument("--rate", type=float, default=200, help="requests a second")
     given = parser.parse_args(words)
@@ -201,11 +224,15 @@ def main(words: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     before = machine()
     with platform_running(None, ("score", "read")) as urls:
-        turns, took_s = measure(urls, given.turns, given.rate, given.seconds)
+        turns, took_s = measure(urls, given.rounds, given.rate, given.seconds)
     load = f"load after {os.getloadavg()[0]:.1f}"
-    how = f"{given.turns} turns of each kind, {given.seconds:g} s each, {given.rate:g} requests/s ({before}, {load})"
-    found = figures(turns)
-    keep(given.into, "loading", report(found, took_s, how), {"how": how, **found, "loads_s": took_s})
+    times = 2 * given.rounds
+    how = f"{times} turns of each kind, {given.seconds:g} s each, {given.rate:g} requests/s ({before}, {load})"
+    beside, alone = (figures([*turns[kind], *turns["loads"]]) for kind in ("quiet", "marks"))
+    keep(
+        *(given.into, "loading", report(beside, alone, took_s, how)),
+        {"how": how, "beside_quiet": beside, "beside_marks": alone, "loads_s": took_s},
+    )
 
 
 if __name__ == "__main__":

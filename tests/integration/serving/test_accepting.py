@@ -70,6 +70,28 @@ def test_connections_that_come_at_once_are_shared(listening: socket.socket) -> N
     assert uvloop.run(ask()) == {b"first": 32, b"second": 32}
 
 
+def test_small_answers_are_not_held_back(listening: socket.socket) -> None:
+    """Each connection sends at once (TCP_NODELAY), instead of waiting for the acknowledgement of what went before."""
+    seen: list[int] = []
+
+    class Looks(Greets):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            own = transport.get_extra_info("socket")
+            seen.append(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            super().connection_made(transport)
+
+    async def ask() -> None:
+        own = listening.dup()
+        accepting = Accepting(own, partial(Looks, b"hello"))
+        with connected(listening) as client:
+            assert await greeted(client) == b"hello"
+        accepting.close()
+        own.close()
+
+    uvloop.run(ask())
+    assert seen == [1]
+
+
 def test_nothing_is_accepted_once_it_is_closed(listening: socket.socket) -> None:
     """What comes later stays in the queue, for another process."""
 
