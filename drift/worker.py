@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 COMPACTOR_SHARE = 0.1
-LONGEST_REST_S = 5.0
+LONGEST_REST_S = 2.0
 """The compactor takes about a tenth of a core, unless what waits after so long a rest needs more."""
 IDLE_S = 300.0
 """A worker of checks or retrainings without work for so long ends, and gives its memory back."""
