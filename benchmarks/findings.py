@@ -24,6 +24,11 @@ def machine() -> str:
     return f"{platform.machine()}, {os.cpu_count()} CPUs, load before {load}, Python {platform.python_version()}"
 
 
+def load_after() -> str:
+    """Say what the machine had to do by the end."""
+    return f"load after {os.getloadavg()[0]:.1f}"
+
+
 def keep(into: Path, name: str, text: str, document: Mapping[str, Any]) -> None:
     """Print the text, and write it as `name.md` beside the figures, `name.json`."""
     print(text)

@@ -5,7 +5,6 @@ that runs on `--data-dir`), and flips Production between two loaded versions wit
 clients score at a steady rate. A third version is loaded all the time and must never answer.
 """
 
-import os
 import signal
 import statistics
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.findings import command_line, keep, machine
+from benchmarks.findings import command_line, keep, load_after, machine
 from benchmarks.servers import platform_running, set_stage
 from benchmarks.steady import Answered, Client, split_body
 
@@ -298,8 +297,7 @@ def main(words: Sequence[str] | None = None) -> None:
     before = machine()
     with platform_running(given.data_dir, environment={"MLFLOW_EXT_SERVING_WORKERS": str(given.workers)}) as urls:
         found = measure(urls, given.flips, given.clients, given.rate, given.pause_s)
-    clients, load = found["clients"], f"load after {os.getloadavg()[0]:.1f}"
-    how = f"{given.rate:g} requests/s of {clients:.0f} clients, a connection each ({before}, {load})"
+    how = f"{given.rate:g} requests/s of {found['clients']:.0f} clients, a connection each ({before}, {load_after()})"
     keep(given.into, "flips", report(found, how), {"how": how, **found})
 
 

@@ -4,7 +4,6 @@ Starts a whole platform with `mlflow-ext up`, scores at a steady rate, and lets 
 every other turn. Both kinds of turns see the same machine, so their ratio means something where it is busy, too.
 """
 
-import os
 import signal
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.findings import command_line, keep, machine
+from benchmarks.findings import command_line, keep, load_after, machine
 from benchmarks.servers import platform_running, set_stage
 from benchmarks.steady import Client, Turn, beside_in, figures, score, split_body, table
 
@@ -159,8 +158,8 @@ def main(words: Sequence[str] | None = None) -> None:
         environment = {"MLFLOW_EXT_CONFIG": str(policy)}
         with platform_running(None, ("score", "read", "promote"), environment) as urls:
             turns, evaluations = measure(urls, given.turns, given.rate, given.seconds)
-    load = f"load after {os.getloadavg()[0]:.1f}"
-    how = f"{given.turns} turns of each kind, {given.seconds:g} s each, {given.rate:g} requests/s ({before}, {load})"
+    after = load_after()
+    how = f"{given.turns} turns of each kind, {given.seconds:g} s each, {given.rate:g} requests/s ({before}, {after})"
     found = {**figures(turns), "evaluations": evaluations}
     keep(given.into, "gates_load", report(found, how), {"how": how, **found})
 

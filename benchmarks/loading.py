@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from benchmarks.findings import command_line, keep, machine
+from benchmarks.findings import command_line, keep, load_after, machine
 from benchmarks.servers import platform_running, set_stage
 from benchmarks.steady import Client, Turn, figures, score, split_body, table
 
@@ -225,9 +225,8 @@ def main(words: Sequence[str] | None = None) -> None:
     before = machine()
     with platform_running(None, ("score", "read")) as urls:
         turns, took_s = measure(urls, given.rounds, given.rate, given.seconds)
-    load = f"load after {os.getloadavg()[0]:.1f}"
     times = 2 * given.rounds
-    how = f"{times} turns of each kind, {given.seconds:g} s each, {given.rate:g} requests/s ({before}, {load})"
+    how = f"{times} turns of each kind, {given.seconds:g} s each, {given.rate:g} requests/s ({before}, {load_after()})"
     beside, alone = (figures([*turns[kind], *turns["loads"]]) for kind in ("quiet", "marks"))
     keep(
         *(given.into, "loading", report(beside, alone, took_s, how)),

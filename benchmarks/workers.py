@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from benchmarks import memory
-from benchmarks.findings import command_line, keep, machine
+from benchmarks.findings import command_line, keep, load_after, machine
 from benchmarks.servers import ask, new_token, platform_running, scoring_service
 from benchmarks.serving import MODELS, prepare, wait_loaded
 from benchmarks.steady import interval
@@ -188,8 +188,7 @@ def main(words: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     before, cores = machine(), os.cpu_count() or 1
     cells = measure(given.rounds, given.seconds)
-    load = f"load after {os.getloadavg()[0]:.1f}"
-    how = f"Medians of {given.rounds} rounds of {given.seconds} s in turns ({before}, {load})"
+    how = f"Medians of {given.rounds} rounds of {given.seconds} s in turns ({before}, {load_after()})"
     keep(given.into, "workers", report(cells, how, cores), {"how": how, "cores": cores, "cells": cells})
 
 

@@ -6,7 +6,6 @@ Whatever goes wrong while a model is loaded goes wrong there, and is told here. 
 import json
 import logging
 import socket
-import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from mlflow_ext.errors import MlflowExtError, UnavailableError
 from serving import asked as messages
 from serving.asked import HEADER, Began, Opened, Received, Refused
-from serving.host_request import HostRequest, ModelLoadError, error_of, write
+from serving.host_request import LENGTH, HostRequest, ModelLoadError, error_of, write
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +21,6 @@ FETCH_WITHIN_S = 600.0
 """How long a version's files may take to come; MLflow's own time limits hold for each request."""
 PREDICTING = "predicting the last logged requests"
 _SAYS_WITHIN_S = 2.0
-_LENGTH = struct.Struct("<Q")
 
 
 @dataclass(slots=True)
@@ -83,7 +81,7 @@ class Hosts:
                 control.settimeout(FETCH_WITHIN_S)
                 control.connect(str(self.address))
                 content = write(request)
-                socket.send_fds(control, [_LENGTH.pack(len(content))], [theirs.fileno()])
+                socket.send_fds(control, [LENGTH.pack(len(content))], [theirs.fileno()])
                 control.sendall(content)
             message = _wait_opened(data, control, request)
         except OSError as exc:

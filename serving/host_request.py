@@ -1,5 +1,6 @@
 """What a scoring process asks for when it wants a version opened in a model host of its own, as one message."""
 
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from mlflow_ext.errors import (
 from mlflow_ext.policy import PrivacyPolicy, ServingPolicy
 from mlflow_ext.policy_section import Section
 from serving.bounds import DEFAULT, Bounds
+
+LENGTH = struct.Struct("<Q")
+"""What goes before a request: its length in bytes."""
 
 
 class ModelLoadError(MlflowExtError):

@@ -142,17 +142,16 @@ def _offered(request: HostRequest, client: MlflowClient, directory: Path) -> Off
     if policy.engine == "python":
         return None
     twins = Twins(client, request.directory, lambda *_: request.judged)
+    pinned = request.pinned is not None
 
     def find() -> bytes:
         try:
-            pinned = request.pinned is not None
             return twins.find(version.model, version.version, policy.onnx_tolerance, pinned=pinned)
         except TwinNotMadeError:
             if not request.make_twin:
                 raise
             return twins.make(directory, policy.onnx_tolerance)
 
-    pinned = request.pinned is not None
     small = partial(twins.find_quantised, version.model, version.version, policy.quantise_loss, pinned=pinned)
     quantised = OfferedQuantisedTwin(small) if policy.quantise == "int8" else None
     return OfferedTwin(find, policy.onnx_tolerance, wanted=policy.engine == "onnx", quantised=quantised)

@@ -15,7 +15,6 @@ import os
 import selectors
 import signal
 import socket
-import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,13 +29,12 @@ from mlflow_ext.parent_death import die_with
 from serving.asked import Opened, Refused, frame
 from serving.asked import write as written
 from serving.host.limits import be_first_to_go
-from serving.host_request import HostRequest, ModelLoadError, kind_of, read
+from serving.host_request import LENGTH, HostRequest, ModelLoadError, kind_of, read
 from serving.trace_notes import TraceIds
 
 logger = logging.getLogger(__name__)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-LENGTH = struct.Struct("<Q")
 _REQUEST_WITHIN_S = 10.0
 _LOAD_NICER = 10
 """Scoring on the same machine comes first: a load takes a tenth of what scoring wants, and all that it leaves."""
