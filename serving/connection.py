@@ -4,8 +4,11 @@ uvicorn bounds only the time between requests. Whatever is refused here, the app
 refuses itself is in `web.py`, `admission.py` and `bounds.py`.
 """
 
+import fcntl
 import logging
 import re
+import termios
+from array import array
 from asyncio import BaseTransport, TimerHandle, Transport
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -203,10 +206,11 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _watch_unread(self) -> None:
         """End the connection of a client that takes nothing of its answer; until then the answer holds memory."""
-        left = 0 if self._gone else self.transport.get_write_buffer_size()
-        if left == 0:
+        if self._gone or self.transport.get_write_buffer_size() == 0:
             self._unread = None
-        elif left == self._unread:
+            return
+        left = _not_taken(self.transport)
+        if left == self._unread:
             type(self).count("unread_answer")
             self.transport.abort()
         else:
@@ -228,6 +232,17 @@ class BoundedConnection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _not_taken(transport: Transport) -> int:
+    """Count the bytes that the other side did not acknowledge: those that we keep, and those in the kernel's buffer.
+
+    That buffer holds megabytes and takes more only when a third of it is free, so that our own part of a slow
+    reader's answer may stay as it is for a long time.
+    """
+    in_kernel = array("i", [0])
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, in_kernel)
+    return transport.get_write_buffer_size() + in_kernel[0]
 
 
 def _without_upgrade(data: bytes) -> bytes:

@@ -154,16 +154,18 @@ def long_answer(data: Any) -> Any:
 def test_who_does_not_take_the_answer(tmp_path: Path, close: bool) -> None:
     """An answer that nobody reads is given up, whether the connection would be kept or not; a slow reader gets it."""
     request = post("/models/long/invocations", GOOD, JSON, *(["Connection: close"] if close else []))
-    with app(tmp_path, loaded("long", 1, long_answer), body_timeout_s=0.5) as scoring:
+    patience_s = 1.5
+    with app(tmp_path, loaded("long", 1, long_answer), body_timeout_s=patience_s) as scoring:
         with connect(scoring) as connection:
             connection.sendall(request)
-            wait_until(lambda: turned_away(scoring, "unread_answer") == 1, 10)
+            wait_until(lambda: turned_away(scoring, "unread_answer") == 1, 20)
         with connect(scoring) as connection:
             connection.sendall(request)
             taken = b""
-            for _ in range(5):
-                time.sleep(0.25)
-                taken += connection.recv(4_000_000)
+            # longer than the wait, and less than what makes the kernel ask us for more
+            for _ in range(16):
+                time.sleep(patience_s / 6)
+                taken += connection.recv(100_000)
             while not taken.endswith(b"]}") and (more := connection.recv(4_000_000)):
                 taken += more
         assert len(taken) > 20_000_000
