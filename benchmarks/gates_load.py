@@ -17,7 +17,7 @@ import httpx
 
 from benchmarks.findings import command_line, keep, load_after, machine
 from benchmarks.servers import platform_running, set_stage
-from benchmarks.steady import Client, Turn, beside_in, figures, score, split_body, table
+from benchmarks.steady import Client, Turn, ask_from_elsewhere, beside_in, figures, score, split_body, table
 
 MODEL = "gates-load"
 ROWS, COLUMNS = 20_000, 20
@@ -110,8 +110,8 @@ def register(mlflow_url: str) -> dict[str, float]:
     return {str(name): float(value) for name, value in frame.iloc[0].items()}
 
 
-def measure(urls: Mapping[str, str], turns: int, rate: float, seconds: float) -> tuple[list[Turn], int]:
-    """Take turns without and with gates; gives them, and how many evaluations ended."""
+def measure(urls: Mapping[str, str], turns: int, rate: float, seconds: float) -> tuple[list[Turn], int, str]:
+    """Take turns without and with gates; gives them, how many evaluations ended, and how was asked."""
     body = split_body(register(urls["mlflow_url"]))
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {urls['token']}"}
     set_stage(urls["mlflow_url"], MODEL, 1)
@@ -121,6 +121,7 @@ def measure(urls: Mapping[str, str], turns: int, rate: float, seconds: float) ->
     client = Client(urls["serving_url"], f"/models/{MODEL}/invocations", headers, body)
     score(client, rate, 2)
     judging = Judging(urls["serving_url"], headers)
+    how = ask_from_elsewhere()
     found = []
     for number in range(2 * turns):
         with judging.running(wanted=beside_in(number)):
@@ -128,7 +129,7 @@ def measure(urls: Mapping[str, str], turns: int, rate: float, seconds: float) ->
     client.close()
     if set(judging.ended) != {"evaluated"}:
         raise SystemExit(f"the gates were not computed: {sorted(set(judging.ended))}")
-    return found, len(judging.ended)
+    return found, len(judging.ended), how
 
 
 def report(found: Mapping[str, float], how: str) -> str:
@@ -157,9 +158,10 @@ def main(words: Sequence[str] | None = None) -> None:
         policy.write_text(POLICY)
         environment = {"MLFLOW_EXT_CONFIG": str(policy)}
         with platform_running(None, ("score", "read", "promote"), environment) as urls:
-            turns, evaluations = measure(urls, given.turns, given.rate, given.seconds)
+            turns, evaluations, asked = measure(urls, given.turns, given.rate, given.seconds)
     after = load_after()
-    how = f"{given.turns} turns of each kind, {given.seconds:g} s each, {given.rate:g} requests/s ({before}, {after})"
+    how = f"{given.turns} turns of each kind, {given.seconds:g} s each, {given.rate:g} requests/s, {asked}"
+    how += f" ({before}, {after})"
     found = {**figures(turns), "evaluations": evaluations}
     keep(given.into, "gates_load", report(found, how), {"how": how, **found})
 

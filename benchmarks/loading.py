@@ -20,7 +20,8 @@ import httpx
 
 from benchmarks.findings import command_line, keep, load_after, machine
 from benchmarks.servers import platform_running, set_stage
-from benchmarks.steady import Client, Turn, figures, score, split_body, table
+from benchmarks.steady import Client, Turn, ask_from_elsewhere, figures, score, split_body, table
+from mlflow_ext.giving_way import give_way
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -80,6 +81,9 @@ class Loads:
 
 def change_again(urls: Mapping[str, str], headers: Mapping[str, str], told: "Connection") -> None:
     """Have versions loaded, or marks moved, whenever told to, until told to rest; then say how long loads took."""
+    # as whoever moves marks on another machine
+    os.setsid()
+    give_way(os.getpid(), 10)
     loads = Loads(urls, headers)
     usual_s = {version: loads.once(version) for version in KINDS}
     told.send("ready")
@@ -170,8 +174,8 @@ def register(mlflow_url: str) -> str:
 
 def measure(
     urls: Mapping[str, str], rounds: int, rate: float, seconds: float
-) -> tuple[dict[str, list[Turn]], dict[int, list[float]]]:
-    """Take turns of each kind; gives them, and how long each load took, in seconds."""
+) -> tuple[dict[str, list[Turn]], dict[int, list[float]], str]:
+    """Take turns of each kind; gives them, how long each load took, in seconds, and how was asked."""
     body = register(urls["mlflow_url"])
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {urls['token']}"}
     set_stage(urls["mlflow_url"], SMALL, 1)
@@ -179,6 +183,7 @@ def measure(
     while client.ask().version is None:
         time.sleep(0.1)
     changing = Changing(urls, headers)
+    how = ask_from_elsewhere()
     score(client, rate, 2)
     found: dict[str, list[Turn]] = {kind: [] for kind in TURNS}
     for kind in TURNS * rounds:
@@ -186,7 +191,7 @@ def measure(
             found[kind].append(Turn(kind == "loads", *score(client, rate, seconds)))
     changing.close()
     client.close()
-    return found, changing.took_s
+    return found, changing.took_s, how
 
 
 def report(
@@ -224,9 +229,10 @@ def main(words: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     before = machine()
     with platform_running(None, ("score", "read")) as urls:
-        turns, took_s = measure(urls, given.rounds, given.rate, given.seconds)
+        turns, took_s, asked = measure(urls, given.rounds, given.rate, given.seconds)
     times = 2 * given.rounds
-    how = f"{times} turns of each kind, {given.seconds:g} s each, {given.rate:g} requests/s ({before}, {load_after()})"
+    how = f"{times} turns of each kind, {given.seconds:g} s each, {given.rate:g} requests/s, {asked}"
+    how += f" ({before}, {load_after()})"
     beside, alone = (figures([*turns[kind], *turns["loads"]]) for kind in ("quiet", "marks"))
     keep(
         *(given.into, "loading", report(beside, alone, took_s, how)),

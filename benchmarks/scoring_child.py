@@ -91,7 +91,7 @@ class NoHost:
         raise UnavailableError("there is no model host here")
 
 
-def packed(files: Path) -> tuple[bytes, list[str]]:
+def packed(files: Path) -> tuple[bytes, list[bytearray], list[str]]:
     """Compile a model's plan, in another process, as its host does; gives it as it is sent, and the columns' names."""
     from mlflow_ext.registry.loading import load_judged
     from serving.codecs import mlflow_protocol
@@ -104,15 +104,16 @@ def packed(files: Path) -> tuple[bytes, list[str]]:
     made = compile_plan(model, schema, partial(mlflow_protocol.accepted, opened))
     if made is None or made.compiled.engine != "kernel":
         raise SystemExit("the model got no compiled plan, so there is nothing to measure")
-    return pack(made.compiled), schema.input_names()
+    plan, arrays = pack(made.compiled)
+    return plan, [bytearray(array) for array in arrays], schema.input_names()
 
 
 def loaded(files: Path) -> LoadedVersion:
     """Load the model's plan; the model itself, MLflow and scikit-learn stay out of this process, as in the service."""
     with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
-        plan, names = elsewhere.submit(packed, files).result()
+        plan, arrays, names = elsewhere.submit(packed, files).result()
     host = NoHost()
-    found = LoadedVersion(MODEL, 1, None, host, plan=planned(unpack(plan), host), inputs=tuple(names))
+    found = LoadedVersion(MODEL, 1, None, host, plan=planned(unpack(plan, arrays), host), inputs=tuple(names))
     gc.freeze()
     return found
 

@@ -17,17 +17,17 @@ _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 """Number of the system call by machine; Python, and C libraries before glibc 2.41, have no function for it."""
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 """`struct sched_attr`, first version: size, policy, flags, nice, priority, runtime, deadline, period."""
-_YIELDING_NS = 100_000
+_YIELDING_NS = 20_000_000
 _PROMPT_NS = 500_000
-"""Slices of time. The scheduler takes who wants less of it first, in relation to how nice they are."""
+"""Slices of time. Who wakes up and wants shorter ones than whoever computes goes before it at once."""
 
 
 def give_way(pid: int, niceness: int) -> None:
     """Let a process that leads a session of its own, and whatever it starts, compute less while others want to.
 
     Where Linux groups processes by session (autogroup, usual on desktops and servers), a process's niceness counts in
-    its session only; the group's own is what others feel. Since Linux 6.12 a process may ask for short slices of time,
-    so that whoever wakes up beside it waits for a tenth of a millisecond at most, and not for some.
+    its session only; the group's own is what others feel. Since Linux 6.12 a process may ask for long slices of time,
+    so that whoever wakes up beside it comes first, and does not wait for some milliseconds.
 
     Args:
         pid: The process; nothing happens when it has ended already.
@@ -57,6 +57,17 @@ def give_way_here(more: int) -> None:
         _take_slices(thread, _YIELDING_NS)
 
 
+def session_gives_way(niceness: int, *, tries: int = _TRIES) -> None:
+    """Let the session that this process leads, if it leads one, compute less than other sessions.
+
+    Args:
+        niceness: 0 (as all others; takes back what was said before) to 19.
+        tries: How often to try where Linux just took another change; a later one waits.
+    """
+    if sys.platform == "linux" and os.getsid(0) == os.getpid():
+        _group(Path("/proc/self/autogroup"), niceness, tries)
+
+
 def be_prompt() -> None:
     """Let this thread, and those that it begins, come soon after they wake up, before others of the same niceness.
 
@@ -76,12 +87,12 @@ def _take_slices(pid: int, length_ns: int) -> None:
     ctypes.CDLL(None).syscall(number, pid, ctypes.create_string_buffer(attributes, len(attributes)), 0)
 
 
-def _group(file: Path, niceness: int) -> None:
-    for _ in range(_TRIES):
+def _group(file: Path, niceness: int, tries: int = _TRIES) -> None:
+    for left in reversed(range(tries)):
         try:
             file.write_text(f"{niceness}")
         except BlockingIOError:
-            time.sleep(_AGAIN_S)
+            time.sleep(_AGAIN_S if left else 0)
         # a kernel without it, or a container that may not: its niceness is all there is
         except OSError:
             return

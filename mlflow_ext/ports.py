@@ -26,6 +26,10 @@ class Clock(Protocol):
 class RegistryView(Protocol):
     """Read-only look at the registry's present state, in one round trip (PostgreSQL: MLflow's tables by SQL)."""
 
+    def moment(self) -> AbstractContextManager[None]:
+        """Let everything that this thread reads inside, through any port of the same database, be of one moment."""
+        ...
+
     def models(self) -> list[str]:
         """Name every registered model that has at least one version, by name; prompts are left out."""
         ...

@@ -125,7 +125,8 @@ class Opened(msgspec.Struct, tag=True):
 
     Attributes:
         digest: Of its files' manifest.
-        plan: The `CompiledPlan` as a pickle, if there is one.
+        plan: The `CompiledPlan` as a pickle without its arrays, if there is one.
+        array_sizes: Bytes of each of the plan's arrays, which follow this message one after the other.
         twin_refused: Why no ONNX twin answers.
         twin_later: Whether it is to be made.
         inputs: Names of the signature's inputs; nothing without a signature.
@@ -139,6 +140,7 @@ class Opened(msgspec.Struct, tag=True):
 
     digest: str
     plan: bytes | None
+    array_sizes: list[int]
     twin_refused: str | None
     twin_later: bool
     inputs: list[str] | None
@@ -152,8 +154,8 @@ class Opened(msgspec.Struct, tag=True):
 
 Sent = Question | Table
 Received = Predicted | Answered | Began | Refused | Opened
-read_sent: Callable[[bytes], Sent] = msgspec.msgpack.Decoder(Sent).decode
-read_received: Callable[[bytes], Received] = msgspec.msgpack.Decoder(Received).decode
+read_sent: Callable[[bytes | bytearray], Sent] = msgspec.msgpack.Decoder(Sent).decode
+read_received: Callable[[bytes | bytearray], Received] = msgspec.msgpack.Decoder(Received).decode
 write = msgspec.msgpack.Encoder().encode
 
 

@@ -54,8 +54,9 @@ class Child:
             stdin=subprocess.DEVNULL,
             env={**os.environ, **self.environment},
             pass_fds=self.pass_fds,
-            # a process group of its own: Ctrl-C in the terminal is ours alone, so the order of stopping is ours as well
-            process_group=0,
+            # a session of its own: Ctrl-C in the terminal is ours alone, so the order of stopping is ours as well; and
+            # where Linux shares time among sessions, what works beside scoring does not take of scoring's share
+            start_new_session=True,
             # safe here: this process has one thread
             preexec_fn=dying_with_us(signal.SIGTERM),
         )

@@ -1,10 +1,12 @@
 """Reading a compiled plan that a model host has sent: a pickle of our own kernels and NumPy's arrays, and nothing else.
 
-A host runs a model's code; what comes from it must not run code here.
+A host runs a model's code; what comes from it must not run code here. Arrays are kept out of the pickle: a forest's are
+tens of megabytes, and while they are copied, nothing else of a scoring process runs.
 """
 
 import io
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 from mlflow_ext.errors import MlflowExtError
@@ -40,19 +42,21 @@ class _Reader(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def pack(plan: CompiledPlan) -> bytes:
-    """Write a plan."""
-    return pickle.dumps(plan, protocol=5)
+def pack(plan: CompiledPlan) -> tuple[bytes, list[memoryview]]:
+    """Write a plan; gives a pickle, and the arrays that it goes with."""
+    arrays: list[pickle.PickleBuffer] = []
+    content = pickle.dumps(plan, protocol=5, buffer_callback=arrays.append)
+    return content, [array.raw() for array in arrays]
 
 
-def unpack(content: bytes) -> CompiledPlan:
-    """Read a plan.
+def unpack(content: bytes, arrays: Sequence[bytearray | memoryview]) -> CompiledPlan:
+    """Read a plan, which works on these arrays as they are.
 
     Raises:
         UnreadablePlanError: It is none.
     """
     try:
-        plan = _Reader(io.BytesIO(content)).load()
+        plan = _Reader(io.BytesIO(content), buffers=arrays).load()
     # a broken pickle raises whatever its opcodes lead to
     except Exception as exc:
         raise UnreadablePlanError(f"the model host sent a plan that cannot be read: {exc}") from exc

@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class OpenedHost:
 
     Attributes:
         message: What it told of the version.
+        arrays: What its plan's arrays hold; nothing once the plan is read.
         data: Where questions are asked.
         control: Tells how it ended; closing it ends it.
         why: Why we ended it, if we did.
@@ -36,6 +38,7 @@ class OpenedHost:
     """
 
     message: Opened
+    arrays: list[bytearray]
     data: socket.socket
     control: socket.socket
     why: str | None = None
@@ -83,7 +86,7 @@ class Hosts:
                 content = write(request)
                 socket.send_fds(control, [LENGTH.pack(len(content))], [theirs.fileno()])
                 control.sendall(content)
-            message = _wait_opened(data, control, request)
+            message, arrays = _wait_opened(data, control, request)
         except OSError as exc:
             data.close()
             control.close()
@@ -97,10 +100,10 @@ class Hosts:
             "event=host_opened model=%r version=%d opened_s=%.3f peak_mb=%d",
             *(version.model, version.version, time.monotonic() - began, message.peak_bytes // 1_000_000),
         )
-        return OpenedHost(message, data, control)
+        return OpenedHost(message, arrays, data, control)
 
 
-def _wait_opened(data: socket.socket, control: socket.socket, request: HostRequest) -> Opened:
+def _wait_opened(data: socket.socket, control: socket.socket, request: HostRequest) -> tuple[Opened, list[bytearray]]:
     waits_s, doing = FETCH_WITHIN_S, "fetching its files"
     while True:
         try:
@@ -118,8 +121,9 @@ def _wait_opened(data: socket.socket, control: socket.socket, request: HostReque
             case Refused(kind=kind, reason=reason):
                 raise error_of(kind, reason)
             case Opened():
+                arrays = _read_arrays(data, message.array_sizes, request)
                 data.settimeout(None)
-                return message
+                return message, arrays
             case _:
                 how = _ending(control)
                 memory = f" or takes more than {request.memory_bytes} bytes of memory" if "SIGKILL" in how else ""
@@ -133,21 +137,38 @@ def _read(data: socket.socket, within_s: float) -> Received | None:
     """Read one message; `None` at the connection's end."""
     until = time.monotonic() + within_s
 
-    def exactly(size: int) -> bytes:
-        content = bytearray()
-        while len(content) < size:
-            data.settimeout(max(0.001, until - time.monotonic()))
-            some = data.recv(min(size - len(content), 1 << 20))
-            if not some:
-                return b""
-            content += some
-        return bytes(content)
-
-    head = exactly(HEADER.size)
+    head = _exactly(data, HEADER.size, until)
     if not head:
         return None
-    payload = exactly(HEADER.unpack(head)[0])
+    payload = _exactly(data, HEADER.unpack(head)[0], until)
     return messages.read_received(payload) if payload else None
+
+
+def _read_arrays(data: socket.socket, sizes: Sequence[int], request: HostRequest) -> list[bytearray]:
+    # a model's code may have written there
+    if sum(sizes) > request.memory_bytes or min(sizes, default=0) < 0:
+        raise ModelLoadError(f"its plan takes more than {request.memory_bytes} bytes of memory")
+    until = time.monotonic() + request.timeout_s
+    try:
+        arrays = [_exactly(data, size, until) for size in sizes]
+    except TimeoutError as exc:
+        raise ModelLoadError(f"sending its plan took longer than {request.timeout_s:g} s") from exc
+    if [len(array) for array in arrays] != list(sizes):
+        raise ModelLoadError("its process ended while it sent its plan")
+    return arrays
+
+
+def _exactly(data: socket.socket, size: int, until: float) -> bytearray:
+    """Read so many bytes; nothing when the connection ends before."""
+    content = bytearray(size)
+    left = memoryview(content)
+    while left:
+        data.settimeout(max(0.001, until - time.monotonic()))
+        read = data.recv_into(left)
+        if not read:
+            return bytearray()
+        left = left[read:]
+    return content
 
 
 def _ending(control: socket.socket) -> str:

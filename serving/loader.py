@@ -213,7 +213,9 @@ class Loader:
         opened = self._hosts.open(request)
         told = opened.message
         try:
-            compiled = None if told.plan is None else unpack(told.plan)
+            compiled = None if told.plan is None else unpack(told.plan, opened.arrays)
+            # they live as long as the plan
+            opened.arrays = []
         except MlflowExtError:
             opened.close()
             raise

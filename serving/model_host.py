@@ -179,6 +179,8 @@ class ModelHost:
                 raise UnavailableError(f"the model's process is started again in a while: {self._reason}")
             try:
                 self._opened = await loop.run_in_executor(self._threads, self._again)
+                # its plan has been computing here since it was loaded
+                self._opened.arrays.clear()
             except MlflowExtError as exc:
                 self._ended(f"it could not be started again: {exc}")
                 raise UnavailableError(f"the model's process is away: {self._reason}") from exc

@@ -209,6 +209,8 @@ def run(settings: Settings, fd: int, hosts: Path, *, restarted: bool) -> None:
         )
         # a thread that follows the registry would otherwise hold requests up for 5 ms at a time
         sys.setswitchinterval(_SWITCH_S)
+        # what was begun before only follows the registry; requests are answered by threads that this one begins
+        be_prompt()
         logger.info("event=scoring_started pid=%d", os.getpid())
         Server(config, parts).run(sockets=[listening])
     logger.info("event=scoring_stopped pid=%d", os.getpid())
@@ -223,7 +225,6 @@ def main() -> None:
     given = arguments.parse_args()
     settings = load()
     logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
-    be_prompt()
     # libraries that log each request or connection
     for name in ("uvicorn.access", "urllib3", "httpx", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

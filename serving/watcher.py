@@ -242,13 +242,15 @@ class Watcher:
     def _look_at(self, models: Iterable[str]) -> None:
         for model in models:
             pointer = self._follow(model)
-            versions = self._view.versions(model)
+            with self._view.moment():
+                versions, promoted = self._view.versions(model), self._promoted(model)
+                self._pins[model] = self._read_pins(model)
             if versions and not self._pool.knows(model):
                 self._pool.know([*self._pool.models(), model])
             wanted = want(
                 pointer,
                 versions,
-                promoted=self._promoted(model),
+                promoted=promoted,
                 load_ahead=self._load_ahead(model),
                 keep_previous_s=self._keep_previous_s(model),
                 now=datetime.now(UTC),
@@ -258,7 +260,6 @@ class Watcher:
                 # somebody has just decided for this version: an earlier failure to load it ahead is tried anew
                 self._retries.forget(_key(wanted.champion))
             self._wanted[model] = wanted
-            self._pins[model] = self._read_pins(model)
             self._apply(model)
 
     # making it so ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from mlflow_ext.config import Settings, load
 from mlflow_ext.domain.actors import PROMOTION_WORKER, act_as
 from mlflow_ext.domain.replicas import Role
 from mlflow_ext.errors import GateRefusedError, MlflowExtError, NotFoundError, UnavailableError
-from mlflow_ext.giving_way import give_way_here
+from mlflow_ext.giving_way import give_way_here, session_gives_way
 from mlflow_ext.lifecycle.hold import Hold
 from mlflow_ext.lifecycle.open_promotions import end_overtaken, open_promotions
 from mlflow_ext.lifecycle.promote import Promoter
@@ -252,6 +252,7 @@ def main() -> None:
         logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         # scoring processes look at the same changes at the same moment
         give_way_here(settings.background_niceness // 2)
+        session_gives_way(settings.background_niceness // 2)
         run(settings)
     except MlflowExtError as exc:
         sys.exit(f"mlflow-ext promotion worker: {exc}")

@@ -19,7 +19,7 @@ from mlflow_ext.domain.stages import Mark, ModelVersion, Stage
 from mlflow_ext.errors import UnavailableError
 from mlflow_ext.store import schema
 from mlflow_ext.store.checks import Checks
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading
 from mlflow_ext.store.pointers import SqlPointers
 from mlflow_ext.store.promotions import SqlPromotions
 from mlflow_ext.store.registry_view import SqlRegistryView
@@ -130,7 +130,7 @@ def state_of_schema(engine: Engine) -> list[str]:
 
 
 def _triggers(engine: Engine) -> bool | None:
-    with translated(), engine.connect() as connection:
+    with reading(engine) as connection:
         return triggers_installed(connection)
 
 

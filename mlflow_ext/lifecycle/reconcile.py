@@ -16,7 +16,6 @@ from mlflow_ext.ports import EventLog, Pointers, Registry, RegistryView
 
 _log = logging.getLogger(__name__)
 
-_STEADY_LOOKS = 5
 _ROUNDS = 5
 
 
@@ -43,8 +42,8 @@ def reconcile_pointer(
     Raises:
         UnavailableError: The database does not answer.
     """
-    pointer = pointers.get(model)
-    versions, moves = _look(model, view, events)
+    with view.moment():
+        pointer, versions, moves = pointers.get(model), view.versions(model), _moves(model, events)
     production, reason = weigh(versions, moves, pointer).production, "the registry's marks name it"
     if production is None and pointer is not None:
         production, reason = instead(model, versions, moves), "returned to after a withdrawal"
@@ -86,8 +85,8 @@ def agree_marks(
 def _agree(model: str, view: RegistryView, events: EventLog, pointers: Pointers, registry: Registry) -> list[Change]:
     done: list[Change] = []
     for _ in range(_ROUNDS):
-        pointer = pointers.get(model)
-        versions, moves = _look(model, view, events)
+        with view.moment():
+            pointer, versions, moves = pointers.get(model), view.versions(model), _moves(model, events)
         todo = changes(versions, weigh(versions, moves, pointer))
         if not todo:
             break
@@ -107,18 +106,6 @@ def _agree(model: str, view: RegistryView, events: EventLog, pointers: Pointers,
 def _moves(model: str, events: EventLog) -> list[RegistryEvent]:
     """Give the moves that count: an agreement's own write may come after a newer word, and must not outrank it."""
     return [move for move in events.latest(model) if not move.ours]
-
-
-def _look(model: str, view: RegistryView, events: EventLog) -> tuple[list[ModelVersion], list[RegistryEvent]]:
-    """Read versions and events of one moment: two reads with a change between them would contradict each other."""
-    moves = _moves(model, events)
-    for _ in range(_STEADY_LOOKS):
-        versions = view.versions(model)
-        seen = _moves(model, events)
-        if seen == moves:
-            break
-        moves = seen
-    return versions, moves
 
 
 def _apply(registry: Registry, model: str, change: Change) -> None:

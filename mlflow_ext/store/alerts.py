@@ -14,7 +14,7 @@ from mlflow_ext.errors import UnavailableError
 from mlflow_ext.policy import AlertPolicy
 from mlflow_ext.store.alert_raising import DRIFT
 from mlflow_ext.store.alert_tables import alert_delivery
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.tables import alert, drift_check
 
 MAX_ATTEMPTS = 30
@@ -163,14 +163,14 @@ class Alerts:
             chosen = chosen.where(alert.c.model == model)
         if firing:
             chosen = chosen.where(alert.c.state == AlertState.FIRING)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [_alert(row) for row in connection.execute(chosen).mappings()]
 
     def waiting(self) -> dict[str, int]:
         """Give the number of messages that no channel has taken yet, by channel."""
         row = alert_delivery.c
         chosen = select(row.channel, func.count()).where(row.delivered_at.is_(None)).group_by(row.channel)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return dict(connection.execute(chosen).tuples().all())
 
 

@@ -9,7 +9,7 @@ from mlflow_ext.domain.approval import Approval, effect, requirement, words
 from mlflow_ext.domain.audit import AuditAction
 from mlflow_ext.domain.promotion import Promotion, PromotionEvent, next_state
 from mlflow_ext.store.decision_tables import approval as table
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.promotions import apply_step, promotion_of
 from mlflow_ext.store.tables import SCHEMA
 from mlflow_ext.store.tables import promotion as promotions
@@ -64,7 +64,7 @@ class SqlApprovals:
 
     def of(self, promotion_id: int) -> list[Approval]:
         """Give the words that count, oldest first."""
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return _of(connection, promotion_id)
 
 

@@ -18,7 +18,7 @@ from mlflow_ext.domain.audit_replay import Marks, differing, marks_of
 from mlflow_ext.domain.stages import STAGE_TAG
 from mlflow_ext.store.audit_tables import audit as table
 from mlflow_ext.store.audit_tables import audit_head
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import moment, reading
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE, SCHEMA, promotion
 
 _APPEND = f"""
@@ -150,7 +150,7 @@ class SqlAudit:
         if until is not None:
             last = select(func.max(table.c.seq)).where(chain, table.c.at <= until)
             query = query.where(table.c.seq <= last.scalar_subquery())
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [_entry(row) for row in connection.execute(query).mappings()]
 
     def heads(self) -> list[AuditHead]:
@@ -249,8 +249,8 @@ _SELECT = select(*(cast(column, Text).label("details") if column.name == "detail
 @contextmanager
 def _snapshot(engine: Engine) -> Iterator[Connection]:
     """Read everything as of one moment: writers go on meanwhile."""
-    with translated(), engine.connect() as connection:
-        yield connection.execution_options(isolation_level="REPEATABLE READ")
+    with moment(engine), reading(engine) as connection:
+        yield connection
 
 
 def _heads(connection: Connection) -> dict[tuple[str, str], AuditHead]:

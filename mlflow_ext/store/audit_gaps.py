@@ -13,7 +13,7 @@ from mlflow_ext.domain.audit import AuditAction
 from mlflow_ext.domain.audit_replay import LATE
 from mlflow_ext.domain.stages import STAGE_TAG
 from mlflow_ext.errors import UnavailableError
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.tables import SCHEMA
 
 _log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class AuditGaps:
         Raises:
             UnavailableError: The database does not answer, or has no tables of ours.
         """
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             now = str(connection.execute(text(_NOW)).scalar_one())
             gaps = connection.execute(text(_GAPS), {"since": self._since}).all()
         left = False

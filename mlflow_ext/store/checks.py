@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from mlflow_ext.domain.drift import OPEN_CHECKS, CheckState, DriftCheck, DriftReport, Window
 from mlflow_ext.errors import ConflictError, NotFoundError
 from mlflow_ext.store.alert_raising import note_performance, note_verdict
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.lease import LeaseTable
 from mlflow_ext.store.tables import drift_check
 
@@ -44,7 +44,7 @@ class Checks:
         Raises:
             NotFoundError: There is none with this number.
         """
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             row = connection.execute(select(*_COLUMNS).where(drift_check.c.id == check_id)).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no drift check {check_id}")
@@ -55,7 +55,7 @@ class Checks:
         chosen = select(*_COLUMNS).order_by(drift_check.c.until.desc(), drift_check.c.id.desc()).limit(limit)
         if model is not None:
             chosen = chosen.where(drift_check.c.model == model)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [check_of(row) for row in connection.execute(chosen).mappings()]
 
     def before(self, check: DriftCheck, version: int, limit: int) -> list[DriftReport]:
@@ -73,7 +73,7 @@ class Checks:
             .order_by(row.until.desc(), row.id.desc())
             .limit(limit)
         )
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             found = [check_of(one) for one in connection.execute(chosen).mappings()]
         return [one.report for one in found if one.report is not None]
 
@@ -88,7 +88,7 @@ class Checks:
         )
         if model is not None:
             chosen = chosen.where(row.model == model)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [check_of(found) for found in connection.execute(chosen).mappings()]
 
     def any_open(self) -> bool:
@@ -96,7 +96,7 @@ class Checks:
         row = drift_check.c
         free = row.lease_until.is_(None) | (row.lease_until <= func.clock_timestamp())
         chosen = select(row.id).where(row.state.in_(sorted(OPEN_CHECKS)), free).limit(1)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return connection.execute(chosen).first() is not None
 
     def claim(self) -> DriftCheck | None:
@@ -164,7 +164,7 @@ class Checks:
         chosen = select(row.id).where(
             row.model == check.model, row.version == version, row.verdict.is_not(None), row.until > check.window.until
         )
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return connection.execute(chosen.limit(1)).first() is None
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 
 from mlflow_ext.config import normalise_database_url
@@ -41,6 +42,42 @@ def make_engine(
             **impatient,
         },
     )
+
+
+_moment: ContextVar[Connection | None] = ContextVar("moment", default=None)
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Give a connection to read from: that of the moment around it, else each statement reads what is committed then.
+
+    A transaction without need would be two round trips more.
+
+    Raises:
+        UnavailableError: The database does not answer, or has not the tables.
+    """
+    around = _moment.get()
+    with translated():
+        if around is not None and around.engine is engine:
+            yield around
+        else:
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                yield connection
+
+
+@contextmanager
+def moment(engine: Engine) -> Iterator[None]:
+    """Let everything that this thread reads inside be of one moment; what is written inside goes its own way.
+
+    Raises:
+        UnavailableError: The database does not answer.
+    """
+    with translated(), engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        token = _moment.set(connection)
+        try:
+            yield
+        finally:
+            _moment.reset(token)
 
 
 _NO_TABLE = frozenset({"42P01", "3F000", "42883"})  # undefined_table, invalid_schema_name, undefined_function

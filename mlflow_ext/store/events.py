@@ -5,21 +5,42 @@ what commits late. So events are read in the order (transaction, id), and only t
 every running one. What an event means for a model is decided in `lifecycle/reconcile.py`.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Engine, RowMapping, and_, func, or_, select, text
+from sqlalchemy import Engine, and_, bindparam, func, or_, select, text
 
 from mlflow_ext.domain.events import RegistryEvent, RegistryEventKind
 from mlflow_ext.domain.stages import STAGE_OF_ALIAS, STAGE_TAG
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE, SCHEMA, registry_event
 
 _LATEST = 200
 
 _CURSOR = f"SELECT xact::text, event_id FROM {SCHEMA}.consumer_cursor WHERE consumer = :consumer"
 
+_event = registry_event.c
+# as `RegistryEvent` takes them
+_COLUMNS = ("id", "at", "model", "version", "kind", "key", "old", "new", "workspace", "ours")
+
+_MOVES = (
+    select(*(_event[name] for name in _COLUMNS))
+    .where(
+        _event.model == bindparam("of_model"),
+        _event.workspace == bindparam("of_workspace"),
+        or_(
+            _event.kind == RegistryEventKind.STAGE,
+            and_(_event.kind == RegistryEventKind.ALIAS, _event.key.in_(STAGE_OF_ALIAS)),
+            and_(_event.kind == RegistryEventKind.TAG, _event.key == STAGE_TAG),
+        ),
+    )
+    .order_by(_event.id.desc())
+    .limit(_LATEST)
+)
+
 _PAST_CURSOR = f"""
-    SELECT * FROM {SCHEMA}.registry_event
+    SELECT {", ".join(_COLUMNS)} FROM {SCHEMA}.registry_event
     WHERE (xact, id) > (CAST(:xact AS xid8), CAST(:id AS bigint)) AND workspace = :workspace
       AND xact < pg_snapshot_xmin(pg_current_snapshot())
     ORDER BY xact, id LIMIT :limit
@@ -48,13 +69,13 @@ class SqlEventLog:
         Raises:
             UnavailableError: The database does not answer, or has no tables of ours.
         """
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             cursor = connection.execute(text(_CURSOR), {"consumer": consumer}).one_or_none() or ("0", 0)
             rows = connection.execute(
                 text(_PAST_CURSOR),
                 {"xact": cursor[0], "id": cursor[1], "workspace": self._workspace, "limit": limit},
             )
-            return [_event(row) for row in rows.mappings()]
+            return [_read(row) for row in rows]
 
     def advance(self, consumer: str, last: RegistryEvent) -> None:
         """Move the consumer's cursor to this event; it never moves back.
@@ -71,20 +92,9 @@ class SqlEventLog:
         Raises:
             UnavailableError: The database does not answer, or has no tables of ours.
         """
-        event = registry_event.c
-        moved_a_mark = or_(
-            event.kind == RegistryEventKind.STAGE,
-            and_(event.kind == RegistryEventKind.ALIAS, event.key.in_(STAGE_OF_ALIAS)),
-            and_(event.kind == RegistryEventKind.TAG, event.key == STAGE_TAG),
-        )
-        statement = (
-            select(registry_event)
-            .where(event.model == model, event.workspace == self._workspace, moved_a_mark)
-            .order_by(event.id.desc())
-            .limit(_LATEST)
-        )
-        with translated(), self._engine.connect() as connection:
-            return [_event(row) for row in connection.execute(statement).mappings()]
+        with reading(self._engine) as connection:
+            rows = connection.execute(_MOVES, {"of_model": model, "of_workspace": self._workspace})
+            return [_read(row) for row in rows]
 
     def now(self) -> datetime:
         """Give the database's time.
@@ -92,21 +102,11 @@ class SqlEventLog:
         Raises:
             UnavailableError: The database does not answer.
         """
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             time: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
             return time
 
 
-def _event(row: RowMapping) -> RegistryEvent:
-    return RegistryEvent(
-        id=row["id"],
-        at=row["at"],
-        model=row["model"],
-        version=row["version"],
-        kind=RegistryEventKind(row["kind"]),
-        key=row["key"],
-        old=row["old"],
-        new=row["new"],
-        ours=row["ours"],
-        workspace=row["workspace"],
-    )
+def _read(row: Sequence[Any]) -> RegistryEvent:
+    id_, at, model, version, kind, key, old, new, workspace, ours = row
+    return RegistryEvent(id_, at, model, version, RegistryEventKind(kind), key, old, new, workspace, ours)

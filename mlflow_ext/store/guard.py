@@ -11,7 +11,7 @@ from mlflow_ext.domain.audit import AuditAction
 from mlflow_ext.domain.guard import GuardMode
 from mlflow_ext.domain.stages import Stage
 from mlflow_ext.store.audit import say_who
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.guard_table import guard as table
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE, SCHEMA
 
@@ -107,5 +107,5 @@ class Guard:
             UnavailableError: The database does not answer, or has no tables of ours.
         """
         query = text(f"SELECT {SCHEMA}.guard_mode(:workspace, :model)")
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return GuardMode(connection.execute(query, {"workspace": self._workspace, "model": model}).scalar_one())

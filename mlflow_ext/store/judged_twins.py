@@ -3,7 +3,7 @@
 from sqlalchemy import Engine, select
 
 from mlflow_ext.domain.twins import JudgedTwin
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading
 from mlflow_ext.store.pin_table import pin
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE, promotion
 
@@ -27,6 +27,6 @@ class JudgedTwins:
             .join(pin, pin.c.promotion_id == promotion.c.id)
             .where(pin.c.workspace == self._workspace, pin.c.model == model, pin.c.version == version)
         )
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             found = connection.execute(query).scalar_one_or_none()
         return JudgedTwin.from_dict(found) if found else None

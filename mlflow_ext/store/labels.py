@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading
 from mlflow_ext.store.tables import feedback
 
 _AT_ONCE = 5_000
@@ -53,7 +53,7 @@ class Labels:
         wanted = sorted(set(request_ids))
         row = feedback.c
         labels: dict[tuple[str, int], Label] = {}
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             for begin in range(0, len(wanted), _AT_ONCE):
                 some = wanted[begin : begin + _AT_ONCE]
                 chosen = select(row.request_id, row.row, row.value, row.received_at).where(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Engine, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.partial_table import drift_partial as table
 from mlflow_ext.store.tables import segment
 
@@ -27,7 +27,7 @@ class Partials:
             uris: The segments.
         """
         found: dict[str, bytes] = {}
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             for begin in range(0, len(uris), _AT_ONCE):
                 some = list(uris[begin : begin + _AT_ONCE])
                 chosen = select(table.c.uri, table.c.statistics).where(

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, RowMapping, func, inspect, select, te
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.pins import Manifest, Pin
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading
 from mlflow_ext.store.pin_table import pin as table
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE, SCHEMA
 
@@ -65,14 +65,14 @@ class SqlPins:
         query = select(table.c.version, table.c.digest).where(
             table.c.workspace == self._workspace, table.c.model == model
         )
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return {row.version: row.digest for row in connection.execute(query)}
 
     def _read(self, model: str, version: int) -> list[Pin]:
         query = select(table).where(
             table.c.workspace == self._workspace, table.c.model == model, table.c.version == version
         )
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [_pin(row) for row in connection.execute(query).mappings()]
 
 

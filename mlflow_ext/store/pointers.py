@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from mlflow_ext.domain.serving import ServingPointer
 from mlflow_ext.errors import ConflictError
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE, serving_pointer
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class SqlPointers:
         )
 
     def _read(self, statement: Any) -> list[ServingPointer]:
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [_pointer(row) for row in connection.execute(statement).mappings()]
 
 

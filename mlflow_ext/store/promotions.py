@@ -22,7 +22,7 @@ from mlflow_ext.domain.promotion import (
 from mlflow_ext.errors import ConflictError, NotFoundError, PromotionInProgressError
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.store.audit import append, evidence_digest
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.lease import LeaseTable
 from mlflow_ext.store.pins import put_pin
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE, applied_policy, promotion_step, registry_event
@@ -84,7 +84,7 @@ class SqlPromotions:
 
     def get(self, promotion_id: int) -> Promotion:
         """Give one promotion."""
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             row = connection.execute(select(table).where(table.c.id == promotion_id)).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no promotion {promotion_id}")
@@ -101,7 +101,7 @@ class SqlPromotions:
             query = query.where(table.c.version == version)
         if open_only:
             query = query.where(table.c.state.in_(_OPEN))
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [promotion_of(row) for row in connection.execute(query).mappings()]
 
     def open_versions(self, model: str) -> list[int]:
@@ -111,7 +111,7 @@ class SqlPromotions:
             .where(table.c.model == model, table.c.state.in_(_OPEN), ~table.c.dry_run)
             .order_by(table.c.id.desc())
         )
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return list(connection.execute(query).scalars())
 
     def claim(self) -> Promotion | None:
@@ -188,7 +188,7 @@ class SqlPromotions:
             .where(step.promotion_id == promotion_id)
             .order_by(step.id)
         )
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
 

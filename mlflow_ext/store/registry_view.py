@@ -3,13 +3,14 @@
 Nothing is written here: changes go through MLflow's API (`registry/client.py`).
 """
 
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine, RowMapping, text
 
 from mlflow_ext.domain.stages import ModelVersion, Stage
 from mlflow_ext.errors import NotFoundError
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import moment, reading
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE
 
 # MLflow keeps a deleted version's row under this stage, and its prompts as registered models with this tag
@@ -42,13 +43,21 @@ class SqlRegistryView:
         self._engine = engine
         self._workspace = workspace
 
+    def moment(self) -> AbstractContextManager[None]:
+        """Let everything that this thread reads of the database inside be of one moment.
+
+        Raises:
+            UnavailableError: The database does not answer.
+        """
+        return moment(self._engine)
+
     def models(self) -> list[str]:
         """Name every registered model that has at least one version, in alphabetical order.
 
         Raises:
             UnavailableError: The database does not answer, or has no tables of MLflow's.
         """
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return list(connection.execute(text(_MODELS), {"workspace": self._workspace}).scalars())
 
     def versions(self, model: str) -> list[ModelVersion]:
@@ -72,7 +81,7 @@ class SqlRegistryView:
         return found[0]
 
     def _read(self, statement: str, **values: object) -> list[ModelVersion]:
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(text(statement), {"workspace": self._workspace, **values}).mappings()
             return [_version(row) for row in rows]
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, and_, case, exists, func, insert, select, text, u
 from mlflow_ext.domain.drift import CheckState, DriftCheck, DriftReport
 from mlflow_ext.store.alert_raising import note_performance
 from mlflow_ext.store.checks import check_of, move
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.evaluation_table import drift_evaluation
 from mlflow_ext.store.lease import LeaseTable
 from mlflow_ext.store.tables import drift_check, feedback
@@ -116,7 +116,7 @@ class Relabelling:
         """Give the measurements before a check's present one, oldest first."""
         row = drift_evaluation.c
         chosen = select(row.evaluation, row.at, row.performance).where(row.check_id == check_id)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [Evaluation(**one) for one in connection.execute(chosen.order_by(row.evaluation)).mappings()]
 
 

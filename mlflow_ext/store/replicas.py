@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Engine, delete, func, insert, select, text, update
 
 from mlflow_ext.domain.replicas import Replica, Role
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.tables import replica
 
 BEAT_S = 3.0
@@ -62,7 +62,7 @@ class Replicas:
         )
         if role is not None:
             chosen = chosen.where(replica.c.role == Role(role).value)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(chosen).mappings().all()
         return [
             Replica(**{**row, "role": Role(row["role"]), "age_s": float(row["age_s"]), "state": row["state"] or {}})

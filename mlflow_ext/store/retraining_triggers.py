@@ -17,7 +17,7 @@ from mlflow_ext.domain.retraining import Decision, Hold, HoldKind, RetrainingSta
 from mlflow_ext.domain.retraining_brakes import Brake, Limits, Past, refusal
 from mlflow_ext.errors import ConflictError, NotFoundError
 from mlflow_ext.store.alert_raising import HALTED, raise_alert, resolve_alert
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.retraining_tables import retraining_decision as decision
 from mlflow_ext.store.retraining_tables import retraining_hold as hold
 from mlflow_ext.store.tables import drift_check, retraining, segment
@@ -133,7 +133,7 @@ class RetrainingTriggers:
         chosen = select(*_DECISION).where(decision.c.brake != "skipped").order_by(decision.c.id.desc()).limit(limit)
         if model is not None:
             chosen = chosen.where(decision.c.model == model)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [_decision(row) for row in connection.execute(chosen).mappings()]
 
     # holds -----------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ class RetrainingTriggers:
 
     def holds(self) -> dict[str, Hold]:
         """Give what is held, by model."""
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(select(hold).where(hold.c.lifted_at.is_(None))).mappings()
             return {row["model"]: _as_hold(row) for row in rows}
 
@@ -191,7 +191,7 @@ class RetrainingTriggers:
             .order_by(row.id)
             .limit(100)
         )
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(chosen).mappings()
             return [Judged(**{**row, "performance": row["performance"] or {}}) for row in rows]
 
@@ -200,7 +200,7 @@ class RetrainingTriggers:
         chosen = select(func.max(retraining.c.until)).where(
             _of(retraining, model), retraining.c.state != RetrainingState.FAILED
         )
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             found: datetime | None = connection.execute(chosen).scalar()
             return found
 
@@ -216,19 +216,19 @@ class RetrainingTriggers:
         chosen = select(
             func.coalesce(func.sum(segment.c.rows), 0), func.min(segment.c.first_at), func.clock_timestamp()
         ).where(mine)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows, first, now = connection.execute(chosen).tuples().one()
             return int(rows), first, now
 
     def last_key(self, model: str, trigger: Trigger) -> str | None:
         """Give the newest occasion of a trigger that was decided about."""
         chosen = select(decision.c.key).where(_of(decision, model), decision.c.trigger == trigger)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return connection.execute(chosen.order_by(decision.c.id.desc()).limit(1)).scalar()
 
     def now(self) -> datetime:
         """Give the database's time."""
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
             return found
 

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Engine, RowMapping, func, select, text
 
 from mlflow_ext.domain.retraining import Retraining, RetrainingState, Trigger
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading
 from mlflow_ext.store.lease import LeaseTable
 from mlflow_ext.store.tables import retraining
 
@@ -30,7 +30,7 @@ class Retrainings:
         """Tell whether there is work that nobody holds."""
         row = retraining.c
         free = row.lease_until.is_(None) | (row.lease_until <= func.clock_timestamp())
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return connection.execute(select(row.id).where(row.state.in_(OPEN), free).limit(1)).first() is not None
 
     def done(self, one: Retraining, run_id: str, version: int) -> bool:
@@ -51,7 +51,7 @@ class Retrainings:
         chosen = select(*_COLUMNS).order_by(retraining.c.id.desc()).limit(limit)
         if model is not None:
             chosen = chosen.where(retraining.c.model == model)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [_retraining(row) for row in connection.execute(chosen).mappings()]
 
     def _finish(self, one: Retraining, values: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from mlflow_ext.domain.drift import Monitor, Window
 from mlflow_ext.errors import NotFoundError
 from mlflow_ext.store.checks import add_check
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.slots import last_slot, next_slot
 from mlflow_ext.store.tables import schedule
 
@@ -117,7 +117,7 @@ class Schedules:
     def find(self) -> list[Schedule]:
         """Give every schedule, by model."""
         chosen = select(*(schedule.c[name] for name in Schedule.__slots__)).order_by(schedule.c.model, schedule.c.name)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [Schedule(**row) for row in connection.execute(chosen).mappings()]
 
     def pause(self, model: str, by: str) -> None:

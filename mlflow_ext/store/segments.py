@@ -12,7 +12,7 @@ from mlflow_ext.domain.drift import OPEN_CHECKS
 from mlflow_ext.domain.retraining import RetrainingState
 from mlflow_ext.domain.segments import Segment
 from mlflow_ext.errors import ConflictError
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.request_filter import may_hold
 from mlflow_ext.store.tables import drift_check, retraining, segment, spool_offset
 
@@ -29,13 +29,13 @@ class Segments:
     def offset(self, spool: str) -> int:
         """Say up to which byte a spool file is in segments; 0 for one that nobody has read."""
         chosen = select(spool_offset.c.offset_bytes).where(spool_offset.c.spool == spool)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return connection.execute(chosen).scalar() or 0
 
     def offsets(self, spools: Sequence[str]) -> dict[str, int]:
         """Say of spool files up to which byte each is in segments; those that nobody has read are left out."""
         chosen = select(spool_offset.c.spool, spool_offset.c.offset_bytes).where(spool_offset.c.spool.in_(spools))
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return dict(connection.execute(chosen).tuples().all())
 
     def commit(
@@ -127,7 +127,7 @@ class Segments:
 
     def now(self) -> datetime:
         """Give the database's time."""
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
             return found
 
@@ -139,7 +139,7 @@ class Segments:
         )
         windows = union_all(checks, others).subquery()
         chosen = select(windows.c.model, func.min(windows.c.since)).group_by(windows.c.model)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return dict(connection.execute(chosen).tuples().all())
 
     def retire(self, uris: Collection[str]) -> None:
@@ -169,7 +169,7 @@ class Segments:
         """Give the URIs of files that were merged into others at least so many seconds ago."""
         age = text(f"interval '{longer_than_s:.3f} seconds'")
         chosen = select(segment.c.uri).where(segment.c.replaced_at <= func.clock_timestamp() - age)
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return list(connection.execute(chosen).scalars())
 
     def forget(self, uri: str) -> None:
@@ -178,6 +178,6 @@ class Segments:
             connection.execute(delete(segment).where(segment.c.uri == uri, segment.c.replaced_at.is_not(None)))
 
     def _read(self, chosen: Any) -> list[Segment]:
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows: Sequence[RowMapping] = connection.execute(chosen).mappings().all()
         return [Segment(**row) for row in rows]

@@ -10,7 +10,7 @@ from mlflow_ext.domain.audit import AuditAction, AuditEvent
 from mlflow_ext.domain.tokens import Right, Token, new_token_text, token_digest, token_id
 from mlflow_ext.errors import InvalidInputError, NotFoundError
 from mlflow_ext.store.audit import append
-from mlflow_ext.store.engine import translated
+from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.tables import SCHEMA
 from mlflow_ext.store.token_table import token as table
 
@@ -82,13 +82,13 @@ class Tokens:
 
     def all(self) -> list[Token]:
         """Give every token ever made, oldest first."""
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(select(table).order_by(table.c.created_at, table.c.id)).mappings().all()
         return [_token(row) for row in rows]
 
     def fingerprint(self) -> str:
         """Give something that is another one after any change of any token; much cheaper than reading them."""
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             found = connection.execute(text(_FINGERPRINT)).one()
         return f"{found.count} {found.sum}"
 
@@ -101,7 +101,7 @@ class Tokens:
             .where(or_(table.c.expires_at.is_(None), table.c.expires_at > lately))
             .order_by(table.c.id)
         )
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(chosen).mappings().all()
         return [_token(row) for row in rows]
 

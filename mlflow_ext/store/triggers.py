@@ -90,7 +90,9 @@ LANGUAGE sql AS $body$
     VALUES (COALESCE(r->>'workspace', 'default'), r->>'name', (r->>'version')::integer, event_kind,
             COALESCE(r->>key_column, ''), before, after,
             COALESCE(current_setting('{AGREEMENT_SETTING}', true), '') = 'on');
-    SELECT pg_notify('{CHANNEL}', left(r->>'name', 1000));
+    -- other tags mark nothing; gates write several, and whoever listens would look at the model again for each
+    SELECT pg_notify('{CHANNEL}', left(r->>'name', 1000))
+    WHERE event_kind <> 'tag' OR r->>key_column = '{STAGE_TAG}';
 $body$
 """
 

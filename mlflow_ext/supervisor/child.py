@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mlflow_ext.giving_way import give_way
 from mlflow_ext.parent_death import dying_with_us
 from mlflow_ext.supervisor.part import Part
 
@@ -45,6 +46,7 @@ def start(part: Part, stack: Path) -> "subprocess.Popen[bytes]":
         # safe here: this process has one thread
         preexec_fn=dying_with_us(part.stop_signal),
     )
+    give_way(process.pid, part.niceness)
     if process.stdout is None:
         raise OSError("the process has no output pipe")
     os.set_blocking(process.stdout.fileno(), False)

@@ -31,6 +31,7 @@ class Part:
         stop_within_s: After this long it is killed.
         once: It ends by itself with code 0, and counts as ready then (`is_ready` is asked once more).
         user: Whom it runs as; `None` means whoever we are.
+        niceness: How much it gives way to all else: 0 (not) to 19.
         program: Name by which its processes are known even where their environment cannot be read.
     """
 
@@ -45,4 +46,5 @@ class Part:
     stop_within_s: float = 20.0
     once: bool = False
     user: SystemUser | None = None
+    niceness: int = 0
     program: str | None = None

@@ -94,6 +94,8 @@ def _our_parts(settings: Settings) -> list[Part]:
             environment=ours | mlflow_server.environment(settings),
             without=mlflow_server.CLIENT_VARIABLES,
             is_ready=lambda: check_mlflow(settings.mlflow_url).ok,
+            # who asks for predictions waits for milliseconds, who looks at a page for longer
+            niceness=settings.background_niceness // 2,
         ),
         Part(
             name="serving",
@@ -111,6 +113,7 @@ def _our_parts(settings: Settings) -> list[Part]:
             command=(*PYTHON, "mlflow_ext.cli", "drift", "schedule"),
             environment=for_clients,
             is_ready=lambda: check_role(database_url, "drift", host=socket.gethostname()).ok,
+            niceness=settings.background_niceness // 2,
         ),
     ]
 

@@ -1,7 +1,7 @@
 """The twin of `registry/client.py` and `store/registry_view.py`: one registry, written and read."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from mlflow_ext.domain.events import RegistryEventKind
@@ -50,6 +50,10 @@ class MemoryRegistry:
     def models(self) -> list[str]:
         """Name every registered model that has at least one version."""
         return sorted({name for name, _ in self.kept})
+
+    def moment(self) -> AbstractContextManager[None]:
+        """See `RegistryView`."""
+        return nullcontext()
 
     def versions(self, model: str) -> list[ModelVersion]:
         """Give all versions of a model, newest first."""

@@ -54,8 +54,11 @@ def prepare() -> None:
         import_module(module)
 
 
-def open_version(request: HostRequest, tell: Callable[[Began], None]) -> tuple[OpenedVersion, Opened]:
+def open_version(request: HostRequest, tell: Callable[[Began], None]) -> tuple[OpenedVersion, Opened, list[memoryview]]:
     """Open a version; everything that is bounded by time is told when it begins.
+
+    Returns:
+        The version, what is told of it, and its plan's arrays.
 
     Raises:
         NotFoundError: MLflow does not have it.
@@ -110,9 +113,11 @@ def open_version(request: HostRequest, tell: Callable[[Began], None]) -> tuple[O
         example=kept,
     )
     names = None if input_schema is None else [name for name in input_schema.input_names() if isinstance(name, str)]
-    return opened, Opened(
+    plan, arrays = pack(made.compiled) if made else (None, [])
+    message = Opened(
         digest=files.manifest.digest,
-        plan=pack(made.compiled) if made else None,
+        plan=plan,
+        array_sizes=[array.nbytes for array in arrays],
         twin_refused=twin.refused if twin else None,
         twin_later=twin.later if twin else False,
         inputs=names,
@@ -123,6 +128,7 @@ def open_version(request: HostRequest, tell: Callable[[Began], None]) -> tuple[O
         passed_over=warmed.passed_over,
         bodies=[*([] if kept is None else [kept]), *warmed.bodies],
     )
+    return opened, message, arrays
 
 
 def _copied(version: ModelVersion, models: Path, digest: str) -> Manifest:

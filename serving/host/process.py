@@ -24,7 +24,7 @@ from typing import NoReturn
 
 from mlflow_ext.domain.privacy import KeyedHash
 from mlflow_ext.errors import MlflowExtError
-from mlflow_ext.giving_way import give_way_here
+from mlflow_ext.giving_way import give_way_here, session_gives_way
 from mlflow_ext.parent_death import die_with
 from serving.asked import Opened, Refused, frame
 from serving.asked import write as written
@@ -153,7 +153,8 @@ def _request(control: socket.socket) -> tuple[HostRequest, socket.socket]:
 
 
 def _be_host(request: HostRequest, data: socket.socket, parent: int) -> None:
-    os.setpgid(0, 0)
+    os.setsid()
+    session_gives_way(_LOAD_NICER, tries=1)
     die_with(parent)
     be_first_to_go()
     _log_on()
@@ -166,8 +167,9 @@ def _be_host(request: HostRequest, data: socket.socket, parent: int) -> None:
     def load() -> None:
         give_way_here(_LOAD_NICER)
         message: Opened | Refused
+        arrays: list[memoryview] = []
         try:
-            opened, message = open_version(request, lambda began: data.sendall(frame(0, written(began))))
+            opened, message, arrays = open_version(request, lambda began: data.sendall(frame(0, written(began))))
             redactor = None
             if request.privacy is not None:
                 keyed_hash = None if request.hash_key is None else KeyedHash(request.hash_key)
@@ -183,11 +185,14 @@ def _be_host(request: HostRequest, data: socket.socket, parent: int) -> None:
             logger.exception("event=host_not_opened model=%r", request.version.model)
             message = Refused(ModelLoadError.__name__, f"it cannot be opened: {type(exc).__name__}: {_told(exc)}")
         data.sendall(frame(0, written(message)))
+        for array in arrays:
+            data.sendall(array)
 
     # on a thread, since how nicely it runs is a thread's own: the threads that answer are begun by this one
     thread = threading.Thread(target=lambda: _or_end(load), name="load")
     thread.start()
     thread.join()
+    session_gives_way(0)
     if made:
         made[0].serve(data, request.threads)
 
@@ -242,6 +247,8 @@ def main() -> None:
     # hosts share the memory of what was imported for as long as the collector leaves it alone
     gc.collect()
     gc.freeze()
+    # a fork is one long call of the kernel's; hosts have sessions of their own
+    session_gives_way(_LOAD_NICER)
     with socket.socket(fileno=given.fd) as listening:
         logger.info("event=hosts_ready pid=%d", os.getpid())
         Forking(listening).run()

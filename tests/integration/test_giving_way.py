@@ -44,6 +44,29 @@ def test_a_session_of_its_own_computes_less_while_others_want_to() -> None:
             one.wait()
 
 
+GROUPED = Path("/proc/self/autogroup").exists() and Path("/proc/self/autogroup").read_text() != ""
+
+
+@pytest.mark.skipif(not GROUPED, reason="this Linux does not share time among sessions")
+def test_a_session_says_itself_that_it_gives_way_and_takes_it_back() -> None:
+    """Only the group becomes nicer, so that an ordinary user may take it back; who leads no session changes nothing."""
+    script = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from mlflow_ext.giving_way import session_gives_way\n"
+        "group = Path('/proc/self/autogroup')\n"
+        "for niceness in (7, 0):\n"
+        "    session_gives_way(niceness)\n"
+        "    print(group.read_text().split()[-1], os.getpriority(os.PRIO_PROCESS, 0))\n"
+    )
+    nice = os.nice(0)
+    found = subprocess.run([sys.executable, "-c", script], start_new_session=True, capture_output=True, check=True)
+    assert found.stdout.decode().split("\n")[:2] == [f"7 {nice}", f"0 {nice}"]
+    before = Path("/proc/self/autogroup").read_text()
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    assert Path("/proc/self/autogroup").read_text() == before
+
+
 def test_a_process_of_a_shared_session_does_not_slow_down_the_session() -> None:
     """Only the process itself becomes nicer; the session's priority stays."""
     group = Path("/proc/self/autogroup")
@@ -59,13 +82,13 @@ def test_a_process_of_a_shared_session_does_not_slow_down_the_session() -> None:
 
 
 @pytest.mark.skipif(not _takes_slices(), reason="Linux 6.12 is the first to give slices, and not all tell of them")
-def test_it_takes_short_slices() -> None:
-    """Whoever wakes up beside it does not wait for some milliseconds."""
+def test_it_takes_long_slices() -> None:
+    """Whoever wakes up beside it and wants shorter ones comes first, as others do, too, who ask for nothing."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
     try:
         give_way(process.pid, 10)
         told = Path(f"/proc/{process.pid}/sched").read_text().splitlines()
-        assert [line.split(":")[1].strip() for line in told if line.startswith("se.slice")] == ["100000"]
+        assert [line.split(":")[1].strip() for line in told if line.startswith("se.slice")] == ["20000000"]
     finally:
         process.communicate(b"\n")
 
@@ -102,7 +125,7 @@ def test_who_has_ended_is_passed_over() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
 @pytest.mark.parametrize("nice", [10, 18])
 def test_a_thread_comes_after_a_service_that_is_nice_itself(nice: int) -> None:
-    """The thread comes after its process, however nice that is, takes short slices, and no other thread is moved."""
+    """The thread comes after its process, however nice that is, takes long slices, and no other thread is moved."""
     before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     nice = max(nice, before)
 
@@ -115,7 +138,7 @@ def test_a_thread_comes_after_a_service_that_is_nice_itself(nice: int) -> None:
         return os.getpriority(os.PRIO_PROCESS, thread), slices
 
     with ThreadPoolExecutor(1) as threads:
-        assert threads.submit(give).result() == (min(19, nice + 5), ["100000"] if _takes_slices() else [])
+        assert threads.submit(give).result() == (min(19, nice + 5), ["20000000"] if _takes_slices() else [])
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 

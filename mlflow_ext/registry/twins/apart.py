@@ -48,7 +48,6 @@ def make_apart(model: Path, tolerance: float, timeout_s: float = TIMEOUT_S) -> b
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # in this session, where its niceness counts against what scores
             process_group=0,
             # a model's code has no business with our settings, the database's password among them
             env={key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_EXT_")},

@@ -1,7 +1,11 @@
 """Opening a version in a model host: whatever it does there, the process that asked lives and says why."""
 
+import contextlib
+import os
+import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +17,10 @@ import pytest
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import UnavailableError
 from mlflow_ext.registry.artifacts import directory_of
+from serving.asked import Opened, frame
+from serving.asked import write as written
 from serving.host_opening import Hosts
-from serving.host_request import ModelLoadError
+from serving.host_request import LENGTH, ModelLoadError
 from tests.conftest import wait_until
 from tests.integration.registered import ROWS, constant
 from tests.integration.serving.hosts import Opens, hosting
@@ -119,3 +125,42 @@ def test_without_the_other_process_nothing_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     with pytest.raises(UnavailableError, match="does not answer"):
         Opens(Hosts(tmp_path / "nobody"))(tmp_path / "m")
+
+
+@contextlib.contextmanager
+def lying(directory: Path, sizes: list[int], sent: bytes) -> Iterator[Hosts]:
+    """Stand for the process of the hosts, and tell of a plan with these arrays, of which so much is sent."""
+    address = Path(os.path.relpath(directory / "s"))
+    told = Opened(
+        *("digest", b"plan", sizes, None, False, None, b"{}", {}, 0, 0, 0, []),
+    )
+
+    def answer() -> None:
+        control, _ = listening.accept()
+        with control:
+            length, descriptors, _, _ = socket.recv_fds(control, LENGTH.size, 1)
+            control.recv(LENGTH.unpack(length)[0], socket.MSG_WAITALL)
+            with socket.socket(fileno=descriptors[0]) as data:
+                data.sendall(frame(0, written(told)) + sent)
+
+    with socket.socket(socket.AF_UNIX) as listening, ThreadPoolExecutor(1) as thread:
+        listening.bind(str(address))
+        listening.listen()
+        answered = thread.submit(answer)
+        yield Hosts(address)
+        answered.result(10)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sent", "reason"),
+    [
+        pytest.param([8, 2**62], b"", "more than 2147483648 bytes", id="more memory than it may take"),
+        pytest.param([-1, 5], b"12345", "more than 2147483648 bytes", id="less than nothing"),
+        pytest.param([8, 8], b"12345678", "ended while it sent", id="fewer than it said"),
+    ],
+)
+def test_a_host_that_lies_about_its_plan(tmp_path: Path, sizes: list[int], sent: bytes, reason: str) -> None:
+    """A model's code may have written its answer: what it says is bounded before memory is taken for it."""
+    mlflow.sklearn.save_model(constant(1.0), str(tmp_path / "m"), pip_requirements=[], input_example=ROWS)
+    with lying(tmp_path, sizes, sent) as hosts, pytest.raises(ModelLoadError, match=reason):
+        Opens(hosts)(tmp_path / "m")

@@ -63,7 +63,7 @@ def planned(model: Any, find: Callable[[], bytes], small: Callable[[], bytes]) -
     )
     assert made is not None
     # as it arrives in a scoring process
-    compiled = unpack(pack(made.compiled))
+    compiled = unpack(*pack(made.compiled))
     return (made.plan if compiled.compute is None else plan_of(compiled, compiled.compute)), offered.refused
 
 

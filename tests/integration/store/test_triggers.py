@@ -12,6 +12,7 @@ from mlflow_ext.registry.client import MlflowRegistry
 from mlflow_ext.store import schema
 from mlflow_ext.store.engine import make_engine
 from mlflow_ext.store.events import SqlEventLog
+from mlflow_ext.store.notifications import PgNotifications
 from mlflow_ext.store.registry_view import SqlRegistryView
 from mlflow_ext.store.triggers import triggers_installed
 
@@ -135,3 +136,26 @@ def test_a_disabled_trigger_counts_as_none(client: MlflowClient, engine: Engine)
 def test_kinds_are_the_domains_own(client: MlflowClient, engine: Engine) -> None:
     """What the triggers write as kind is what the domain knows."""
     assert {kind for _, kind, *_ in events(engine)} == {kind.value for kind in RegistryEventKind}
+
+
+def test_whoever_listens_is_told_of_marks_alone(client: MlflowClient, engine: Engine, database_url: str) -> None:
+    """Gates write several tags to a version, and each look at a model costs everybody who listens something."""
+    notifications = PgNotifications(database_url)
+    with notifications.listen(30) as news:
+        assert next(news) is None
+        client.set_model_version_tag("wine", "1", "mlflow_ext.gates", "passed")
+        client.set_model_version_tag("wine", "1", "team", "red")
+        client.delete_model_version_tag("wine", "1", "team")
+        # names a model in its notification, and comes after all of those
+        client.create_registered_model("last")
+        client.create_model_version("last", "s3://bucket/model")
+        assert next(news) == "last"
+        client.set_model_version_tag("wine", "1", "stage", "Archived")
+        assert next(news) == "wine"
+        client.delete_registered_model_alias("wine", "production")
+        assert next(news) == "wine"
+        MlflowRegistry(client).set_stage("wine", 1, Stage.STAGING)
+        assert next(news) == "wine"
+    notifications.close()
+    tags = [(key, new) for _, kind, _, key, _, new in events(engine) if kind == "tag"]
+    assert {("team", "red"), ("team", None), ("mlflow_ext.gates", "passed")} < set(tags)

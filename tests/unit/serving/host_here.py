@@ -66,7 +66,7 @@ def hosted(opened: OpenedVersion, made: PlanHere | None = None, **more: Any) -> 
     schema = opened.input_schema
     return LoadedVersion(
         *(opened.model, opened.version, opened.source, host),
-        plan=None if made is None else planned(unpack(pack(made.compiled)), host),
+        plan=None if made is None else planned(unpack(*pack(made.compiled)), host),
         inputs=None if schema is None else tuple(str(name) for name in schema.input_names()),
         description=json.loads(json.dumps(describe_api(opened))),
         metadata=interface_of(opened.predictor.metadata, schema),
