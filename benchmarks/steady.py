@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 
 def ask_from_elsewhere() -> str:
-    """Let this thread ask as clients on another machine do, which do not wait for this one's processors; say whether."""
+    """Let this thread ask as clients on another machine do, which wait for none of our processors; say whether."""
     if sys.platform == "linux":
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
