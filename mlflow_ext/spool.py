@@ -28,6 +28,8 @@ from mlflow_ext.spool_room import MOST_FILE_BYTES, SpoolBounds, SpoolFullError, 
 
 SUFFIX = ".spool"
 MAGIC = b"MLXSPL\x00\x02"
+ARM = "champion"
+"""Of the traffic policy, where it has only one."""
 _FRAME = struct.Struct(">II")
 # at (microseconds since 1970), latency (microseconds), version, share, then the lengths of the seven parts
 _HEAD = struct.Struct(">qQqdHHHHHII")
@@ -62,7 +64,7 @@ class PredictionRecord:
     content_type: str
     request: bytes
     response: bytes
-    arm: str = "champion"
+    arm: str = ARM
     workspace: str = "default"
     share: float = 1.0
 
@@ -208,28 +210,42 @@ def _next_body(file: BinaryIO) -> bytes | None:
 
 
 def _encode(records: Sequence[PredictionRecord]) -> bytes:
-    """Write records one after the other; bodies are copied once, which is what most of the time goes to."""
+    """Write records one after the other; bodies are copied once, and what records share is written down once."""
     parts: list[bytes] = []
     at, at_us = _EPOCH, 0
+    shared: tuple[str, ...] = ()
     for record in records:
         if record.at is not at:
             at = record.at
             at_us = (at - _EPOCH) // _MICROSECOND
-        request_id = record.request_id.encode("utf-8", "surrogateescape")
-        lengths, texts = _texts(record.model, record.content_type, record.arm, record.workspace)
+        if (seldom := (record.model, record.content_type, record.arm, record.workspace)) != shared:
+            shared = seldom
+            (model, content_type, arm, workspace), texts = _texts(*seldom)
         request, response = record.request, record.response
+        request_id = record.request_id.encode("utf-8", "surrogateescape")
+        asked, answered = len(request), len(response)
         try:
-            head = _HEAD.pack(
-                *(at_us, record.latency_us, record.version, record.share, len(request_id)),
-                *lengths,
-                *(len(request), len(response)),
+            begin = (
+                _HEAD.pack(
+                    at_us,
+                    record.latency_us,
+                    record.version,
+                    record.share,
+                    len(request_id),
+                    model,
+                    content_type,
+                    arm,
+                    workspace,
+                    asked,
+                    answered,
+                )
+                + request_id
+                + texts
             )
-            begin = head + request_id + texts
             checksum = crc32(response, crc32(request, crc32(begin)))
-            frame = _FRAME.pack(len(begin) + len(request) + len(response), checksum)
+            parts += (_FRAME.pack(len(begin) + asked + answered, checksum), begin, request, response)
         except struct.error as exc:
             raise InvalidInputError(f"prediction {record.request_id[:128]} does not fit a spool record: {exc}") from exc
-        parts += (frame, begin, request, response)
     return b"".join(parts)
 
 
