@@ -21,7 +21,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from mlflow_ext.errors import InvalidInputError, UnavailableError
 from mlflow_ext.spool_room import MOST_FILE_BYTES, SpoolBounds, SpoolFullError, SpoolRoom
