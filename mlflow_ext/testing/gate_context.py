@@ -144,8 +144,10 @@ class MemoryContext:
         return self.entry
 
     def rerun(self, asked: Rerun, parameters: Mapping[str, str], commit: str | None) -> Mapping[str, float]:
-        """Give the metrics of the second run, and remember what it was asked."""
+        """Give the metrics of the second run, and remember what it was asked; without any it has failed."""
         self.reruns.append((asked, dict(parameters), commit))
+        if not self.again:
+            raise EvaluationImpossibleError(f"{asked.project} ended with code 1")
         return self.again
 
     def provenance(self, publishers: Mapping[str, str]) -> Provenance:

@@ -14,7 +14,7 @@ from mlflow_ext.domain.pins import FileDigest, Manifest
 from mlflow_ext.domain.provenance import Provenance
 from mlflow_ext.domain.signature import Column, Signature
 from mlflow_ext.errors import EvaluationImpossibleError, MissingEvidenceError
-from mlflow_ext.gate_context import AskedFor, GateContext, LoadCost, LoggedRequests, Registered
+from mlflow_ext.gate_context import AskedFor, GateContext, LoadCost, LoggedRequests, Registered, Rerun
 from mlflow_ext.registry.client import connect
 from mlflow_ext.registry.description import with_block
 from mlflow_ext.registry.gate_context import RunContext
@@ -30,6 +30,22 @@ SIGNATURE = Signature((Column("a", "double"), Column("b", "double")), (Column("0
 TRAINING = "artifact:data/training.parquet"
 ASKED_FOR = AskedFor(7, "gate-context", 1, source="cli", run_id="e")
 MODEL = LogisticRegression().fit(FRAME, LABELS)
+PROJECT = """
+name: small
+entry_points:
+  train:
+    parameters:
+      seed: string
+    command: "python train.py {seed}"
+"""
+TRAIN = """
+import sys
+import mlflow
+if sys.argv[1] == "13":
+    sys.exit("unlucky")
+with mlflow.start_run():
+    mlflow.log_metric("rmse", float(sys.argv[1]) / 2)
+"""
 
 
 @dataclass
@@ -61,7 +77,7 @@ def twin() -> Bench:
             signature=SIGNATURE,
         )
 
-    context = MemoryContext(version(2), ROWS, version(1))
+    context = MemoryContext(version(2), ROWS, version(1), again={"rmse": 3.0})
 
     def kept(path: str) -> bytes:
         return context.pictures[path] if path in context.pictures else context.tables[path].to_csv(index=False).encode()
@@ -229,3 +245,16 @@ def test_a_model_that_is_logged_to_answer_with_probabilities_still_gives_labels(
     bare = LoadedVersion(opened.model, version=0, name="it", directory=None, metrics={})
     with pytest.raises(MissingEvidenceError, match="not at hand"):
         _ = bare.directory
+
+
+@pytest.mark.timeout(900)
+def test_training_is_run_once_more(bench: Bench, tmp_path: Path) -> None:
+    """What that run measured comes back; one that fails is an error that names the project."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "MLproject").write_text(PROJECT)
+    (project / "train.py").write_text(TRAIN)
+    asked = Rerun(str(project), "train", ("seed",), "local", 800)
+    assert dict(bench.context.rerun(asked, {"seed": "6"}, None)) == {"rmse": 3.0}
+    with pytest.raises(EvaluationImpossibleError, match=f"{project} ended with code 1"):
+        bench.without_champion.rerun(asked, {"seed": "13"}, None)
