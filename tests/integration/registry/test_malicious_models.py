@@ -9,22 +9,26 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 from drift.reference import References
+from mlflow_ext.domain.gates import GateReport, Verdict
 from mlflow_ext.domain.pins import Pin
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import EvaluationImpossibleError, InvalidInputError, UnavailableError, UnsafeModelError
+from mlflow_ext.gate_context import LoggedRequests
 from mlflow_ext.policy import ModelPolicy, ServingPolicy
 from mlflow_ext.registry.artifacts import directory_of
 from mlflow_ext.registry.loading import open_model
 from mlflow_ext.registry.measuring import measure
 from mlflow_ext.registry.model_files import manifest_of
+from mlflow_ext.registry.requests_file import write_requests
 from mlflow_ext.testing import MemoryPins
 from serving.host_opening import Hosts
 from serving.host_request import HostRequest
@@ -87,11 +91,31 @@ class Yard:
 
     def compare(self, one: Malicious, version: ModelVersion) -> None:
         """Measure another one beside it, while it is in Production; its pin is what promotions know of it."""
-        beside, _ = self.register(Malicious(f"beside {one.name}", SIGNED.make, ""))
+        beside = self._beside(one, AS_PRODUCTION)
         report = measure(self._request(one, beside, version))
         said = report.details["champion_error"]
         if said:
             raise UnsafeModelError(said)
+        raise AcceptedError
+
+    def replay(self, one: Malicious, version: ModelVersion) -> None:
+        """Send what clients sent through it as a candidate, beside a harmless one in Production."""
+        beside = self._beside(one, REPLAY)
+        self._replayed(measure(self._request(one, version, beside, [BEHAVIOUR])))
+
+    def replay_production(self, one: Malicious, version: ModelVersion) -> None:
+        """Send what clients sent through it while it is in Production, beside a harmless candidate."""
+        beside = self._beside(one, REPLAY_PRODUCTION)
+        self._replayed(measure(self._request(one, beside, version, [BEHAVIOUR])))
+
+    def _beside(self, one: Malicious, way: str) -> ModelVersion:
+        return self.register(Malicious(f"beside {one.name}, {way}", SIGNED.make, ""))[0]
+
+    def _replayed(self, report: GateReport) -> None:
+        [result] = report.results
+        if result.verdict is not Verdict.PASSED:
+            raise UnsafeModelError(result.reason)
+        assert result.sample_size == len(ROWS)
         raise AcceptedError
 
     def load(self, one: Malicious, version: ModelVersion) -> None:
@@ -153,7 +177,13 @@ class Yard:
     def _publishers(self, one: Malicious) -> dict[str, str]:
         return {"ann": str(publisher(self.directory / "store", "ann", keep=True).public)} if one.signed else {}
 
-    def _request(self, one: Malicious, candidate: ModelVersion, champion: ModelVersion | None) -> dict[str, object]:
+    def _request(
+        self,
+        one: Malicious,
+        candidate: ModelVersion,
+        champion: ModelVersion | None,
+        gates: Sequence[Mapping[str, object]] = ({"metric": "accuracy_score", "threshold": 0},),
+    ) -> dict[str, object]:
         policy = ModelPolicy.model_validate(
             {
                 "evaluation": {
@@ -161,7 +191,7 @@ class Yard:
                     "target": "target",
                     "model_type": "classifier",
                 },
-                "gates": [{"metric": "accuracy_score", "threshold": 0}],
+                "gates": [*gates],
                 "serving": {"publishers": self._publishers(one)},
             }
         )
@@ -178,16 +208,26 @@ class Yard:
             "champion": _document(champion) if champion else None,
             "champion_files": pinned.as_list() if pinned else None,
             "policy": policy.model_dump(mode="json"),
-            "requests": {"missing": "nobody asked"},
+            "requests": write_requests(
+                LoggedRequests(META, ROWS, pd.DataFrame({"prediction": [0, 1, 1]})), self.directory
+            ),
         }
 
 
+BEHAVIOUR = {"gate": "behaviour", "min_agreement": 0, "minimum_rows": 1}
+META = pd.DataFrame(
+    {"request_id": ["r"] * len(ROWS), "row": range(len(ROWS)), "at": pd.Timestamp.now("UTC"), "version": 1}
+)
+"""Where the logged rows come from."""
 AS_PRODUCTION, PRELOAD, COLD = "as Production", "preload", "cold start"
-SLOW = {AS_PRODUCTION, PRELOAD, COLD}
+REPLAY, REPLAY_PRODUCTION = "replay", "replay as Prod."
+SLOW = {AS_PRODUCTION, REPLAY, REPLAY_PRODUCTION, PRELOAD, COLD}
 Way = Callable[[Yard, Malicious, ModelVersion], None]
 WAYS: dict[str, Way] = {
     "evaluation": Yard.evaluate,
     AS_PRODUCTION: Yard.compare,
+    REPLAY: Yard.replay,
+    REPLAY_PRODUCTION: Yard.replay_production,
     "serving": Yard.load,
     "kept copy": Yard.load_kept,
     PRELOAD: Yard.preload,
@@ -234,7 +274,7 @@ def refused(yard: Yard, capsys: pytest.CaptureFixture[str], ways: list[str]) -> 
         version, canary = yard.register(one)
         cells = []
         for way in ways:
-            if one.later is not None and way == "evaluation":
+            if one.later is not None and way in ("evaluation", REPLAY):
                 cells.append("-")  # its gates judge it as it is then
                 continue
             said, problem = _refused(yard, one, version, way)
@@ -244,9 +284,9 @@ def refused(yard: Yard, capsys: pytest.CaptureFixture[str], ways: list[str]) -> 
             cells.append(problem or "refused")
             if problem:
                 wrong.append(f"{one.name}, {way}: {problem}: {said}")
-        lines.append(f"{one.name:<36}" + "".join(f"{cell:<15}" for cell in cells))
+        lines.append(f"{one.name:<36}" + "".join(f"{cell:<17}" for cell in cells))
     with capsys.disabled():
-        print("\n" + "\n".join([f"{'model':<36}" + "".join(f"{way:<15}" for way in ways), *lines]))
+        print("\n" + "\n".join([f"{'model':<36}" + "".join(f"{way:<17}" for way in ways), *lines]))
     assert not wrong, "\n".join(wrong)
 
 
@@ -254,7 +294,7 @@ def refused(yard: Yard, capsys: pytest.CaptureFixture[str], ways: list[str]) -> 
 def test_a_harmless_model_is_accepted_on_every_way(yard: Yard, one: Malicious) -> None:
     """The same ways let a model pass that does nothing wrong: what refuses the others is what they do."""
     version, _ = yard.register(one)
-    for way in ("evaluation", AS_PRODUCTION, "serving", "kept copy"):
+    for way in ("evaluation", AS_PRODUCTION, REPLAY, REPLAY_PRODUCTION, "serving", "kept copy"):
         with pytest.raises(AcceptedError):
             WAYS[way](yard, one, version)
 
