@@ -19,6 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,14 +36,15 @@ ARM = "champion"
 _FRAME = struct.Struct(">II")
 # at (microseconds since 1970), latency (microseconds), version, share, then the lengths of the seven parts
 _HEAD = struct.Struct(">qQqdHHHHHII")
+_SHARED = attrgetter("model", "version", "at", "workspace", "arm", "share")
+_OWN = attrgetter("request_id", "latency_us", "content_type", "request", "response")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-# not frozen: one is made for each request, and a frozen one takes three times as long to make
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PredictionRecord:
-    """One answered request; not to be changed once it is made.
+    """One answered request.
 
     Attributes:
         request_id: The answer's `X-Request-Id`; feedback names it.
@@ -70,6 +73,52 @@ class PredictionRecord:
     share: float = 1.0
 
 
+Row = tuple[str, int, str, bytes, bytes]
+"""Of a `PredictionRecord`: request id, latency, content type, request and answer."""
+
+
+@dataclass(slots=True)
+class Answered:
+    """Requests that a version answered at the same time: what they share is said, and made ready, once.
+
+    Attributes:
+        model: Registered model.
+        version: Version that answered.
+        at: When the requests were complete, with a time zone.
+        rows: What each has for itself; tuples, since objects with names take several times as long to make.
+        workspace: MLflow workspace.
+        arm: Arm of the traffic policy.
+        share: As a record's.
+    """
+
+    model: str
+    version: int
+    at: datetime
+    rows: Sequence[Row]
+    workspace: str = "default"
+    arm: str = ARM
+    share: float = 1.0
+
+    def records(self) -> list[PredictionRecord]:
+        """Give a record for each request."""
+        return [
+            PredictionRecord(
+                request_id=request_id,
+                model=self.model,
+                version=self.version,
+                at=self.at,
+                latency_us=latency_us,
+                content_type=content_type,
+                request=request,
+                response=response,
+                arm=self.arm,
+                workspace=self.workspace,
+                share=self.share,
+            )
+            for request_id, latency_us, content_type, request, response in self.rows
+        ]
+
+
 class SpoolWriter:
     """Appends records to files of its own; safe for several threads of one process.
 
@@ -89,7 +138,11 @@ class SpoolWriter:
         self._size = 0
 
     def append(self, *records: PredictionRecord) -> None:
-        """Write records, all or none; they outlive this process when the method returns.
+        """Write records, all or none, as `append_answered` does."""
+        self._append(b"".join(_encode(answered) for answered in _together(records)))
+
+    def append_answered(self, answered: Answered) -> None:
+        """Write what was answered, all or none; it outlives this process when the method returns.
 
         Raises:
             SpoolFullError: The spool holds as much as it may.
@@ -97,7 +150,9 @@ class SpoolWriter:
                 again.
             InvalidInputError: A text is longer than 65,535 bytes or a body longer than 4 GiB.
         """
-        data = _encode(records)
+        self._append(_encode(answered))
+
+    def _append(self, data: bytes) -> None:
         with self._lock:
             if self._room is not None and (why := self._room.refusal(len(data))) is not None:
                 # the compactor removes finished files only
@@ -210,43 +265,46 @@ def _next_body(file: BinaryIO) -> bytes | None:
     return body if len(body) == length and crc32(body) == checksum else None
 
 
-def _encode(records: Sequence[PredictionRecord]) -> bytes:
+def _together(records: Sequence[PredictionRecord]) -> Iterator[Answered]:
+    for (model, version, at, workspace, arm, share), some in groupby(records, _SHARED):
+        yield Answered(model, version, at, list(map(_OWN, some)), workspace, arm, share)
+
+
+def _encode(answered: Answered) -> bytes:
     """Write records one after the other; bodies are copied once, and what records share is written down once."""
     parts: list[bytes] = []
-    at, at_us = _EPOCH, 0
-    shared: tuple[str, ...] = ()
-    for record in records:
-        if record.at is not at:
-            at = record.at
-            at_us = (at - _EPOCH) // _MICROSECOND
-        if (seldom := (record.model, record.content_type, record.arm, record.workspace)) != shared:
-            shared = seldom
-            (model, content_type, arm, workspace), texts = _texts(*seldom)
-        request, response = record.request, record.response
-        request_id = record.request_id.encode("utf-8", "surrogateescape")
-        asked, answered = len(request), len(response)
+    at_us = (answered.at - _EPOCH) // _MICROSECOND
+    version, share = answered.version, answered.share
+    seldom, pack = None, _HEAD.pack
+    for request_id, latency_us, content_type, request, response in answered.rows:
+        if content_type is not seldom:
+            seldom = content_type
+            lengths, texts = _texts(answered.model, content_type, answered.arm, answered.workspace)
+            model_length, type_length, arm_length, workspace_length = lengths
+        name = request_id.encode("utf-8", "surrogateescape")
+        asked, said = len(request), len(response)
         try:
             begin = (
-                _HEAD.pack(
+                pack(
                     at_us,
-                    record.latency_us,
-                    record.version,
-                    record.share,
-                    len(request_id),
-                    model,
-                    content_type,
-                    arm,
-                    workspace,
+                    latency_us,
+                    version,
+                    share,
+                    len(name),
+                    model_length,
+                    type_length,
+                    arm_length,
+                    workspace_length,
                     asked,
-                    answered,
+                    said,
                 )
-                + request_id
+                + name
                 + texts
             )
             checksum = crc32(response, crc32(request, crc32(begin)))
-            parts += (_FRAME.pack(len(begin) + asked + answered, checksum), begin, request, response)
+            parts += (_FRAME.pack(len(begin) + asked + said, checksum), begin, request, response)
         except struct.error as exc:
-            raise InvalidInputError(f"prediction {record.request_id[:128]} does not fit a spool record: {exc}") from exc
+            raise InvalidInputError(f"prediction {request_id[:128]} does not fit a spool record: {exc}") from exc
     return b"".join(parts)
 
 

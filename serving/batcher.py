@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
 
 from mlflow_ext.errors import UnavailableError
-from mlflow_ext.spool import ARM, PredictionRecord
+from mlflow_ext.spool import Answered
 from serving.kernels import Rows
 from serving.metrics import Metrics, observe_all
 from serving.plan import Plan, joined, write
@@ -200,19 +200,16 @@ class Batcher:
     ) -> None:
         now = time.perf_counter()
         given = [(one, answer) for one, answer in zip(batch, answers, strict=True) if answer and not one.late]
-        took_s = [now - one.began for one, _ in given]
-        model, version, workspace = loaded.model, loaded.version, loaded.workspace
-        # by place: by name it takes twice as long, for each request
-        records = [
-            PredictionRecord(
-                one.request_id, model, version, at, int(took * 1e6), one.content_type, one.body, answer, ARM, workspace
-            )
-            for (one, answer), took in zip(given, took_s, strict=True)
-        ]
         counted = self._counters(loaded)
-        if records:
-            self._log.append(loaded, records, Understood(plan.columns, [one.rows for one, _ in given]))
-            counted.requests.inc(len(records))
+        if given:
+            took_s = [now - one.began for one, _ in given]
+            rows = [
+                (one.request_id, int(took * 1e6), one.content_type, one.body, answer)
+                for (one, answer), took in zip(given, took_s, strict=True)
+            ]
+            answered = Answered(loaded.model, loaded.version, at, rows, loaded.workspace)
+            self._log.append_answered(loaded, answered, Understood(plan.columns, [one.rows for one, _ in given]))
+            counted.requests.inc(len(given))
             counted.rows.observe(sum(len(one.rows) for one, _ in given))
             observe_all(counted.latency, took_s)
         counted.in_progress.dec(len(batch))

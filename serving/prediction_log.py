@@ -11,13 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from mlflow_ext.domain.privacy import KeyedHash
 from mlflow_ext.domain.sampling import is_kept
 from mlflow_ext.errors import InvalidInputError, UnavailableError
 from mlflow_ext.policy import ModelPolicy
-from mlflow_ext.spool import PredictionRecord, SpoolWriter
+from mlflow_ext.spool import Answered, PredictionRecord, SpoolWriter
 from mlflow_ext.spool_room import SpoolFullError, held_bytes
 from serving.kernels import Rows
 from serving.metrics import Metrics
@@ -96,6 +97,27 @@ class PredictionLog:
         self._out_of_room = False
         self._lock = threading.Lock()
 
+    def append_answered(self, loaded: LoadedVersion, answered: Answered, understood: Understood) -> bool:
+        """Write what a version answered, as its policy wants it.
+
+        Args:
+            loaded: The version.
+            answered: What it answered.
+            understood: The same requests as a plan has read them.
+
+        Returns:
+            Whether all that is to be kept was written; a loss must not stop the answers.
+        """
+        rule = self._rule(loaded)
+        if rule.redactor is not None:
+            return self.append(loaded, answered.records(), understood)
+        if rule.share < 1.0:
+            rows = [row for row in answered.rows if is_kept(row[0], rule.share)]
+            self._metrics.spool_passed_over.labels(loaded.model).inc(len(answered.rows) - len(rows))
+            answered = replace(answered, rows=rows, share=rule.share)
+        count = len(answered.rows)
+        return not count or self._write(loaded.model, count, partial(self._writer.append_answered, answered))
+
     def append(
         self,
         loaded: LoadedVersion,
@@ -113,7 +135,7 @@ class PredictionLog:
             Whether all that is to be kept was written; a loss must not stop the answers.
         """
         model = loaded.model
-        rule = self._rules.get((model, loaded.version)) or self._read(loaded)
+        rule = self._rule(loaded)
         asked = len(records)
         if rule.share < 1.0:
             chosen = [place for place, one in enumerate(records) if is_kept(one.request_id, rule.share)]
@@ -125,7 +147,7 @@ class PredictionLog:
         if rule.redactor is not None:
             kept = self._redacted(model, rule.redactor, records, understood)
             whole, records = len(kept) == len(records), kept
-        return self._write(model, records) and whole if records else whole
+        return self._write(model, len(records), partial(self._writer.append, *records)) and whole if records else whole
 
     def state(self, model: str) -> dict[str, Any] | None:
         """Give what a model's log has lost, JSON-ready: `lost` by reason, `last_lost_at`, `losing`; `None`: nothing."""
@@ -154,7 +176,10 @@ class PredictionLog:
         """Finish the present file."""
         self._writer.close()
 
-    def _read(self, loaded: LoadedVersion) -> _Rule:
+    def _rule(self, loaded: LoadedVersion) -> _Rule:
+        found = self._rules.get((loaded.model, loaded.version))
+        if found is not None:
+            return found
         policy = self._policy(loaded.model)
         redactor = None
         if policy.privacy.names:
@@ -185,18 +210,18 @@ class PredictionLog:
                 self._lose(model, 1, PRIVATE, type(exc).__name__)
         return kept
 
-    def _write(self, model: str, records: Sequence[PredictionRecord]) -> bool:
+    def _write(self, model: str, count: int, write: Callable[[], None]) -> bool:
         try:
-            self._writer.append(*records)
+            write()
         except SpoolFullError as exc:
             self._out_of_room = True
-            self._lose(model, len(records), FULL, str(exc))
+            self._lose(model, count, FULL, str(exc))
         except UnavailableError as exc:
-            self._lose(model, len(records), DISK, str(exc))
+            self._lose(model, count, DISK, str(exc))
         except InvalidInputError as exc:
-            self._lose(model, len(records), UNFIT, str(exc))
+            self._lose(model, count, UNFIT, str(exc))
         else:
-            self._metrics.spool_records.labels(model).inc(len(records))
+            self._metrics.spool_records.labels(model).inc(count)
             if self._out_of_room:
                 self._out_of_room = False
                 logger.info("event=prediction_log_resumed")

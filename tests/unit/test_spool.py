@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mlflow_ext import spool
 from mlflow_ext.errors import InvalidInputError, UnavailableError
-from mlflow_ext.spool import PredictionRecord, SpoolWriter, first_at, is_finished, read_spool, spool_files
+from mlflow_ext.spool import Answered, PredictionRecord, SpoolWriter, first_at, is_finished, read_spool, spool_files
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
 
@@ -42,6 +42,45 @@ records = st.builds(
     workspace=texts,
     share=st.floats(0, 1),
 )
+
+
+alike = st.builds(
+    PredictionRecord,
+    request_id=texts,
+    model=st.sampled_from(["wine", "flights"]),
+    version=st.sampled_from([3, 4]),
+    at=st.sampled_from([AT, AT + timedelta(seconds=1)]),
+    latency_us=st.integers(0, 2**40),
+    content_type=st.sampled_from(["application/json", "text/csv"]),
+    request=st.binary(max_size=20),
+    response=st.binary(max_size=20),
+    share=st.sampled_from([0.5, 1.0]),
+)
+
+
+@given(st.lists(alike, max_size=8))
+def test_what_is_written_together_is_what_is_written_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory, written: list[PredictionRecord]
+) -> None:
+    """Whatever the records share with their neighbours, and in which order they come."""
+    directory = tmp_path_factory.mktemp("spool")
+    writer = SpoolWriter(directory)
+    writer.append(*written)
+    writer.close()
+    assert [one for path in spool_files(directory) for one, _ in read_spool(path)] == written
+
+
+def test_what_was_answered_together_is_written_as_its_records(tmp_path: Path) -> None:
+    """Also where content types differ within a batch; a text that fits no record keeps all of it out."""
+    rows = [(f"r{number}", number, kind, b"{}", b"[1]") for number, kind in enumerate(["a", "a", "b", "a", "é"])]
+    answered = Answered("wine", 3, AT, rows, workspace="w", share=0.5)
+    writer = SpoolWriter(tmp_path)
+    writer.append_answered(answered)
+    with pytest.raises(InvalidInputError, match="does not fit"):
+        writer.append_answered(replace(answered, rows=[*rows, ("r" * 70_000, 0, "a", b"", b"")]))
+    [file] = spool_files(tmp_path)
+    assert [one for one, _ in read_spool(file)] == answered.records()
+    assert [one.content_type for one in answered.records()] == ["a", "a", "b", "a", "é"]
 
 
 @given(st.lists(records, max_size=8))
@@ -134,7 +173,7 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
     script = f"""
 from pathlib import Path
 from datetime import UTC, datetime
-from mlflow_ext.spool import PredictionRecord, SpoolWriter
+from mlflow_ext.spool import Answered, PredictionRecord, SpoolWriter
 writer = SpoolWriter(Path({str(tmp_path)!r}))
 number = 0
 while True:
