@@ -1,7 +1,8 @@
 """Do clients feel it when gates are computed? Latencies of scoring in turns with and without a running evaluation.
 
 Starts a whole platform with `mlflow-ext up`, scores at a steady rate, and lets dry-run promotions judge a candidate in
-every other turn. Both kinds of turns see the same machine, so their ratio means something where it is busy, too.
+every other turn. Whoever waits for a promotion asks the service how far it is, and asks as often in the other turns, of
+one that has ended. Both kinds of turns see the same machine, so their ratio means something where it is busy, too.
 """
 
 import signal
@@ -22,6 +23,7 @@ from benchmarks.steady import Client, Turn, ask_from_elsewhere, beside_in, figur
 MODEL = "gates-load"
 ROWS, COLUMNS = 20_000, 20
 REQUIRED = 1.1
+_LOOK_S = 0.2
 POLICY = f"""
 models:
   {MODEL}:
@@ -42,16 +44,17 @@ class Judging:
         """Take the service and what each request carries."""
         self._client = httpx.Client(base_url=serving_url, headers=dict(headers), timeout=60)
         self.ended: list[str] = []
+        self._number = 0
 
     @contextmanager
     def running(self, *, wanted: bool) -> Iterator[None]:
-        """Keep an evaluation running while the block runs; waits until the first has begun, and the last has ended."""
-        if not wanted:
-            yield
-            return
+        """Keep an evaluation running while the block runs; waits until the first has begun, and the last has ended.
+
+        Where none is wanted, only ask for the last one.
+        """
         stop = threading.Event()
-        number = self._begin()
-        thread = threading.Thread(target=self._again, args=(number, stop))
+        number = self._begin() if wanted else self._number
+        thread = threading.Thread(target=self._again if wanted else self._look, args=(number, stop))
         thread.start()
         try:
             yield
@@ -59,22 +62,33 @@ class Judging:
             stop.set()
             thread.join()
 
+    def once(self) -> None:
+        """Have the candidate judged."""
+        self._until_ended(self._begin())
+
     def _begin(self) -> int:
         answer = self._client.post("/promotions", json={"model": MODEL, "version": 2, "dry_run": True})
         answer.raise_for_status()
-        number = int(answer.json()["id"])
-        while self._state(number) == "requested":
-            time.sleep(0.2)
-        return number
+        self._number = int(answer.json()["id"])
+        while self._state(self._number) == "requested":
+            time.sleep(_LOOK_S)
+        return self._number
 
     def _again(self, number: int, stop: threading.Event) -> None:
         while True:
-            while (state := self._state(number)) in ("requested", "evaluating"):
-                time.sleep(0.2)
-            self.ended.append(state)
+            self._until_ended(number)
             if stop.is_set():
                 return
             number = self._begin()
+
+    def _until_ended(self, number: int) -> None:
+        while (state := self._state(number)) in ("requested", "evaluating"):
+            time.sleep(_LOOK_S)
+        self.ended.append(state)
+
+    def _look(self, number: int, stop: threading.Event) -> None:
+        while not stop.wait(_LOOK_S):
+            self._state(number)
 
     def _state(self, number: int) -> str:
         return str(self._client.get(f"/promotions/{number}").json()["state"])
@@ -121,6 +135,7 @@ def measure(urls: Mapping[str, str], turns: int, rate: float, seconds: float) ->
     client = Client(urls["serving_url"], f"/models/{MODEL}/invocations", headers, body)
     score(client, rate, 2)
     judging = Judging(urls["serving_url"], headers)
+    judging.once()
     how = ask_from_elsewhere()
     found = []
     for number in range(2 * turns):

@@ -3,8 +3,8 @@
 Starts a whole platform with `mlflow-ext up` and one scoring process, scores a small model at a steady rate, and in some
 turns has a pipeline and a big forest loaded and dropped again and again, by setting and taking away their Staging
 marks. A change of a mark costs something itself, in MLflow, in PostgreSQL and in every part of ours that looks at the
-registry: so in other turns marks change as often that load nothing. All turns see the same machine, so ratios mean
-something where it is busy, too.
+registry: so in other turns marks change as often that load nothing. Whoever waits for a load asks the service how far
+it is, and asks as often in all turns. All turns see the same machine, so ratios mean something where it is busy, too.
 """
 
 import multiprocessing
@@ -59,10 +59,14 @@ class Loads:
         """Move marks as often as a load would that takes so long, and load nothing."""
         for stage in ("Archived", "None"):
             set_stage(self._mlflow_url, LARGE, version, stage)
-            deadline = time.monotonic() + (pause_s if stage == "Archived" else _LOOK_S)
-            while (left_s := deadline - time.monotonic()) > 0:
-                self._told()
-                time.sleep(min(_LOOK_S, left_s))
+            self.look(pause_s if stage == "Archived" else _LOOK_S)
+
+    def look(self, seconds: float) -> None:
+        """Ask as often as somebody who waits for a load, which costs the service something itself."""
+        deadline = time.monotonic() + seconds
+        while (left_s := deadline - time.monotonic()) > 0:
+            self._told()
+            time.sleep(min(_LOOK_S, left_s))
 
     def _wait(self, version: int, *, loaded: bool) -> None:
         deadline = time.monotonic() + _LOADED_WITHIN_S
@@ -80,7 +84,7 @@ class Loads:
 
 
 def change_again(urls: Mapping[str, str], headers: Mapping[str, str], told: "Connection") -> None:
-    """Have versions loaded, or marks moved, whenever told to, until told to rest; then say how long loads took."""
+    """Do what is told (`TURNS`), again and again until told to rest; then say how long loads took."""
     # as whoever moves marks on another machine
     os.setsid()
     give_way(os.getpid(), 10)
@@ -93,8 +97,10 @@ def change_again(urls: Mapping[str, str], headers: Mapping[str, str], told: "Con
             for version in KINDS:
                 if wanted == "loads":
                     took_s.append((version, loads.once(version)))
-                else:
+                elif wanted == "marks":
                     loads.mark(version, usual_s[version])
+                else:
+                    loads.look(usual_s[version])
         told.recv()
         told.send(took_s)
 
@@ -116,9 +122,6 @@ class Changing:
     @contextmanager
     def running(self, kind: str) -> Iterator[None]:
         """Let that go on while the block runs; waits for the last one's end."""
-        if kind == "quiet":
-            yield
-            return
         self._pipe.send(kind)
         yield
         self._pipe.send("rest")
