@@ -5,10 +5,11 @@ What they say is made in `gates_page.py`; the run itself is made by the evaluati
 
 import logging
 import tempfile
+import time
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import RunStatus
+from mlflow.entities import Metric, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 
 from mlflow_ext.domain.gates import GateReport
@@ -42,11 +43,15 @@ class MlflowResults:
         self._client.log_dict(run_id, {**document, **report.as_dict()}, "gates.json")
         page = gates_page(promotion, report, outcome, self._pictures(run_id, report))
         self._client.log_text(run_id, page, "gates.html")
-        for number, result in enumerate(report.results, 1):
-            if result.measured is not None:
-                self._client.log_metric(run_id, f"gates/{number}-{result.gate}", result.measured)
-        self._client.set_tag(run_id, GATES_TAG, report.verdict.value)
-        self._client.set_tag(run_id, "mlflow.note.content", description_block(promotion, report, outcome))
+        at_ms = round(time.time() * 1000)
+        metrics = [
+            Metric(f"gates/{number}-{result.gate}", result.measured, at_ms, 0)
+            for number, result in enumerate(report.results, 1)
+            if result.measured is not None
+        ]
+        note = description_block(promotion, report, outcome)
+        tags = [RunTag(GATES_TAG, report.verdict.value), RunTag("mlflow.note.content", note)]
+        self._client.log_batch(run_id, metrics=metrics, tags=tags)
         self._client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
 
     def _pictures(self, run_id: str, report: GateReport) -> dict[str, bytes]:
