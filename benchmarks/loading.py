@@ -1,10 +1,11 @@
 """Do clients of one version feel it when another is loaded? Latencies in turns with and without loads going on.
 
 Starts a whole platform with `mlflow-ext up` and one scoring process, scores a small model at a steady rate, and in some
-turns has a pipeline and a big forest loaded and dropped again and again, by setting and taking away their Staging
-marks. A change of a mark costs something itself, in MLflow, in PostgreSQL and in every part of ours that looks at the
-registry: so in other turns marks change as often that load nothing. Whoever waits for a load asks the service how far
-it is, and asks as often in all turns. All turns see the same machine, so ratios mean something where it is busy, too.
+turns has a pipeline and a forest loaded and dropped again and again, by setting and taking away their Staging marks, in
+others a forest that takes several times as long: there it is the load that is felt, not the marks around it. A change
+of a mark costs something itself, in MLflow, in PostgreSQL and in every part of ours that looks at the registry: so in
+other turns marks change as often that load nothing. Whoever waits for a load asks the service how far it is, and asks
+as often in all turns. All turns see the same machine, so ratios mean something where it is busy, too.
 """
 
 import multiprocessing
@@ -27,11 +28,18 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 SMALL, LARGE = "loading-small", "loading-large"
-KINDS = {1: "a pipeline with a ColumnTransformer", 2: "a random forest"}
+TREES, MANY_TREES = 200, 1_000
+KINDS = {
+    1: "a pipeline with a ColumnTransformer",
+    2: f"a random forest of {TREES} trees",
+    3: f"a random forest of {MANY_TREES:,} trees",
+}
 """What the versions of the large model are."""
-TURNS = ("quiet", "marks", "loads", "loads", "marks", "quiet")
+LOADED = {"loads": (1, 2), "long loads": (3,)}
+"""What is loaded in which turns."""
+TURNS = ("quiet", "marks", "loads", "long loads", "long loads", "loads", "marks", "quiet")
 """In an order in which what changes slowly falls on all alike."""
-ROWS, COLUMNS, TREES = 10_000, 20, 200
+ROWS, COLUMNS = 10_000, 20
 REQUIRED = 1.5
 _LOADED_WITHIN_S = 300.0
 _LOOK_S = 0.25
@@ -94,8 +102,8 @@ def change_again(urls: Mapping[str, str], headers: Mapping[str, str], told: "Con
     while (wanted := told.recv()) in TURNS:
         took_s: list[tuple[int, float]] = []
         while not told.poll():
-            for version in KINDS:
-                if wanted == "loads":
+            for version in LOADED.get(wanted, LOADED["loads"]):
+                if wanted in LOADED:
                     took_s.append((version, loads.once(version)))
                 elif wanted == "marks":
                     loads.mark(version, usual_s[version])
@@ -162,7 +170,7 @@ def register(mlflow_url: str) -> str:
     for model, seen, name in (
         (LogisticRegression(), rows, SMALL),
         (make_pipeline(columns, LogisticRegression()), kinds, LARGE),
-        (RandomForestClassifier(TREES, random_state=0, n_jobs=-1), rows, LARGE),
+        *((RandomForestClassifier(trees, random_state=0, n_jobs=-1), rows, LARGE) for trees in (TREES, MANY_TREES)),
     ):
         mlflow.sklearn.log_model(
             model.fit(seen, target),
@@ -191,14 +199,14 @@ def measure(
     found: dict[str, list[Turn]] = {kind: [] for kind in TURNS}
     for kind in TURNS * rounds:
         with changing.running(kind):
-            found[kind].append(Turn(kind == "loads", *score(client, rate, seconds)))
+            found[kind].append(Turn(kind in LOADED, *score(client, rate, seconds)))
     changing.close()
     client.close()
     return found, changing.took_s, how
 
 
 def report(
-    beside: Mapping[str, float], alone: Mapping[str, float], took_s: Mapping[int, Sequence[float]], how: str
+    found: Mapping[tuple[str, str], Mapping[str, float]], took_s: Mapping[int, Sequence[float]], how: str
 ) -> str:
     """Write the tables."""
     loads = "\n".join(
@@ -206,19 +214,21 @@ def report(
         for version, kind in KINDS.items()
         if took_s[version]
     )
+    tables = "\n".join(
+        f"Turns with {kind}, beside {'quiet ones' if other == 'quiet' else 'turns with marks'} "
+        f"({one['requests']:,.0f} requests, {one['lost']:.0f} lost):\n\n{table(one, 'others are loaded', REQUIRED)}"
+        for (kind, other), one in found.items()
+    )
     return f"""# Scoring while other versions are loaded
 
 {how}.
-A logistic regression of {COLUMNS} columns is scored; the forest has {TREES} trees, fitted to {ROWS:,} rows.
+A logistic regression of {COLUMNS} columns is scored; the forests are fitted to {ROWS:,} rows. Whoever waits for a load
+asks the service how far it is, and asks as often in all turns. In turns with marks these change as often as with loads,
+and nothing is loaded.
 
 {loads}
 
-{beside["requests"]:,.0f} requests, {beside["lost"]:.0f} lost, in turns without any changes and with loads:
-
-{table(beside, "others are loaded", REQUIRED)}
-Loads, beside turns in which marks change as often and nothing is loaded:
-
-{table(alone, "others are loaded", REQUIRED)}"""
+{tables}"""
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -236,11 +246,10 @@ def main(words: Sequence[str] | None = None) -> None:
     times = 2 * given.rounds
     how = f"{times} turns of each kind, {given.seconds:g} s each, {given.rate:g} requests/s, {asked}"
     how += f" ({before}, {load_after()})"
-    beside, alone = (figures([*turns[kind], *turns["loads"]]) for kind in ("quiet", "marks"))
-    keep(
-        *(given.into, "loading", report(beside, alone, took_s, how)),
-        {"how": how, "beside_quiet": beside, "beside_marks": alone, "loads_s": took_s},
-    )
+    pairs = [*((kind, "quiet") for kind in LOADED), ("loads", "marks")]
+    found = {(kind, other): figures([*turns[other], *turns[kind]]) for kind, other in pairs}
+    kept = {f"{kind} beside {other}": one for (kind, other), one in found.items()}
+    keep(given.into, "loading", report(found, took_s, how), {"how": how, **kept, "loads_s": took_s})
 
 
 if __name__ == "__main__":
