@@ -22,6 +22,7 @@ from mlflow_ext.registry.judged_version import LoadedVersion
 from mlflow_ext.registry.loading import open_model
 from mlflow_ext.testing import MemoryContext, MemoryVersion
 from tests.integration.registered import pointed_at, register
+from tests.integration.small_project import write_project
 
 FRAME = pd.DataFrame({"a": np.linspace(-2, 2, 40), "b": np.tile([0.5, -0.5], 20)})
 LABELS = np.where(FRAME["a"] + FRAME["b"] > 0, "yes", "no")
@@ -30,22 +31,6 @@ SIGNATURE = Signature((Column("a", "double"), Column("b", "double")), (Column("0
 TRAINING = "artifact:data/training.parquet"
 ASKED_FOR = AskedFor(7, "gate-context", 1, source="cli", run_id="e")
 MODEL = LogisticRegression().fit(FRAME, LABELS)
-PROJECT = """
-name: small
-entry_points:
-  train:
-    parameters:
-      seed: string
-    command: "python train.py {seed}"
-"""
-TRAIN = """
-import sys
-import mlflow
-if sys.argv[1] == "13":
-    sys.exit("unlucky")
-with mlflow.start_run():
-    mlflow.log_metric("rmse", float(sys.argv[1]) / 2)
-"""
 
 
 @dataclass
@@ -251,9 +236,7 @@ def test_a_model_that_is_logged_to_answer_with_probabilities_still_gives_labels(
 def test_training_is_run_once_more(bench: Bench, tmp_path: Path) -> None:
     """What that run measured comes back; one that fails is an error that names the project."""
     project = tmp_path / "project"
-    project.mkdir()
-    (project / "MLproject").write_text(PROJECT)
-    (project / "train.py").write_text(TRAIN)
+    write_project(project)
     asked = Rerun(str(project), "train", ("seed",), "local", 800)
     assert dict(bench.context.rerun(asked, {"seed": "6"}, None)) == {"rmse": 3.0}
     with pytest.raises(EvaluationImpossibleError, match=f"{project} ended with code 1"):

@@ -1,7 +1,6 @@
 """A training project run once more by a real `mlflow run`: from git at a commit, and without a trace."""
 
 import subprocess
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -9,30 +8,14 @@ import pytest
 from mlflow_ext.errors import EvaluationImpossibleError
 from mlflow_ext.gate_context import Rerun
 from mlflow_ext.registry.rerun import run_again
-
-TRAIN = """
-import sys
-import mlflow
-if sys.argv[1] == "13":
-    sys.exit("unlucky")
-with mlflow.start_run():
-    mlflow.log_metric("rmse", float(sys.argv[1]) / FACTOR)
-"""
-PROJECT = """
-name: small
-entry_points:
-  train:
-    parameters:
-      seed: string
-    command: "python train.py {seed}"
-"""
+from tests.integration.small_project import write_project
 
 
-def commit(directory: Path, factor: int) -> str:
+def commit(directory: Path, divisor: int) -> str:
     """Commit a version of the training code."""
-    (directory / "train.py").write_text(TRAIN.replace("FACTOR", str(factor)))
+    write_project(directory, divisor)
     identity = ["-c", "user.name=ann", "-c", "user.email=ann@example.org", "-c", "commit.gpgsign=false"]
-    for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "-m", f"divide by {factor}"]):
+    for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "-m", f"divide by {divisor}"]):
         subprocess.run(["git", *command], cwd=directory, check=True)
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=directory, check=True, capture_output=True, text=True)
     return done.stdout.strip()
@@ -42,10 +25,7 @@ def commit(directory: Path, factor: int) -> str:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project under git, on a machine whose MLflow server is away."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    directory = tmp_path / "project"
-    directory.mkdir()
-    (directory / "MLproject").write_text(textwrap.dedent(PROJECT))
-    return directory
+    return tmp_path / "project"
 
 
 def asked(project: Path) -> Rerun:
