@@ -21,8 +21,10 @@ from drift.performance_bounds import judged
 from drift.profiles import KeptReference, Profiles
 from drift.sampling import labelled, sample_of
 from drift.segment_files import WindowRows
+from drift.weights import Importances, importance_in, weighed, with_weights, words
 from drift.window import NOTHING, WindowLog
 from mlflow_ext.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftVerdict
+from mlflow_ext.domain.importance import ColumnImportance
 from mlflow_ext.domain.privacy import is_hash
 from mlflow_ext.domain.root_cause import RootCause
 from mlflow_ext.errors import UnavailableError
@@ -46,6 +48,7 @@ class Sources:
         partials: What is already counted of them.
         labels: What became of them.
         profiles: What they are compared with.
+        importances: What the versions' models say about their columns.
         policy_of: How a model is watched, as the configuration says now.
         before: Gives the reports on the windows before a check's.
     """
@@ -56,6 +59,7 @@ class Sources:
     partials: Partials
     labels: Labels
     profiles: Profiles
+    importances: Importances
     policy_of: Callable[[str], ModelPolicy]
     before: Callable[[DriftCheck, int, int], Sequence[DriftReport]]
 
@@ -94,9 +98,13 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
 
     sample = _like_reference(sample_of(log, policy.drift.sample_rows, share if several else None), reference)
     compared, withheld = _compare(reference, window, sample, policy)
-    verdict, drifted, reason = decide(
-        compared, rules_of(policy.drift), window_rows=window.rows, reference_rows=reference.profile.rows
-    )
+    inputs = [one.column for one in compared.columns if one.kind == "data" and one.compared]
+    importance = ColumnImportance()
+    if policy.drift.weights_from == "model":
+        told = sources.importances.of(sources.view.version(check.model, version))
+        importance = importance_in(told, inputs, reference.profile.columns.keys() | policy.privacy.names)
+    rules = weighed(rules_of(policy.drift), importance, inputs)
+    verdict, drifted, reason = decide(compared, rules, window_rows=window.rows, reference_rows=reference.profile.rows)
     found = verdict is DriftVerdict.DRIFT
     if policy.drift.last_windows > 1:
         before = sources.before(check, version, policy.drift.last_windows - 1)
@@ -117,13 +125,14 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
         window_rows=window.rows,
         received_rows=logged.received,
         reference_rows=reference.profile.rows,
-        columns=(*compared.columns, *withheld),
+        columns=(*with_weights(compared.columns, rules), *withheld),
         drift_share=drifted,
         found_drift=found,
         estimated=expected.metrics,
         estimate_note=expected.note,
         evidently=own,
         root_cause=cause,
+        weights_note=words(policy.drift, importance),
     )
     return measured(report, log, sources.labels, policy, share if several else None), snapshot
 

@@ -53,6 +53,8 @@ def show_check(check: DriftCheck, mlflow_url: str, console: Console | None = Non
         console.print(f"the log is sampled: some {report.received_rows} rows were received", highlight=False)
     if report.columns:
         console.print(_columns(report.columns))
+    if report.weights_note:
+        console.print(f"weights: {escape(report.weights_note)}", highlight=False)
     if report.root_cause is not None:
         console.print("[bold]root cause[/]")
         for sentence in report.root_cause.sentences:
@@ -119,13 +121,14 @@ def _columns(columns: Sequence[ColumnDrift]) -> Table:
     table = Table()
     for name in ("column", "kind", "method"):
         table.add_column(name)
-    for name in ("effect", "least", "p"):
+    for name in ("effect", "least", "p", "weight"):
         table.add_column(name, justify="right")
     table.add_column("drifted")
     table.add_column("note")
     for one in columns:
         table.add_row(
-            *(one.column, one.kind, one.method, _number(one.score), _number(one.threshold), _number(one.p_value)),
+            *(one.column, one.kind, one.method),
+            *(_number(value) for value in (one.score, one.threshold, one.p_value, one.weight)),
             Text("drifted", style="red") if one.drifted else ("no" if one.compared else ""),
             one.note,
         )

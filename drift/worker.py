@@ -26,6 +26,7 @@ from drift.reference import References
 from drift.remeasuring import measure_next
 from drift.retention import EVERY_S, retire
 from drift.retraining import Executor
+from drift.weights import Importances
 from mlflow_ext.bootstrap import Services, services
 from mlflow_ext.domain.actors import DRIFT_SCHEDULER, act_as
 from mlflow_ext.errors import AlreadyRunningError, UnavailableError
@@ -111,6 +112,7 @@ def check_step(parts: Services, owner: str) -> Callable[[], bool]:
             kept,
             parts.settings.keyed_hash(),
         ),
+        importances=Importances(RunFiles(client), kept),
         policy_of=Policies(parts.settings).of,
         before=checks.before,
     )

@@ -220,7 +220,9 @@ class DriftPolicy(Section):
         smallest_shift: Shift, in standard deviations, that a window must be able to show; else it is inconclusive.
         power: Chance with which it must.
         drift_share: Weighted share of input columns that must drift for the verdict drift; 0: any one.
-        weights: Weight by column, 1 for the others.
+        weights: Weight by column; the others weigh what `weights_from` says.
+        weights_from: `model`: by the importance that the model gives its columns, 1 on average, where it is known;
+            `policy`: 1 each.
         drifted_windows: How many of the last windows must have drifted for the verdict drift.
         last_windows: How many windows are looked at for that, this one among them.
         sample_rows: At most this many rows of each side go to Evidently (seeded sample).
@@ -246,6 +248,7 @@ class DriftPolicy(Section):
     power: float = Field(default=0.9, gt=0, lt=1)
     drift_share: float = Field(default=0.0, ge=0, le=1)
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    weights_from: Literal["model", "policy"] = "model"
     drifted_windows: int = Field(default=1, ge=1)
     last_windows: int = Field(default=1, ge=1, le=100)
     sample_rows: int = Field(default=20_000, ge=100)

@@ -20,7 +20,8 @@ class Rules:
         smallest_shift: Shift, in standard deviations of the reference, that a window must be able to show.
         power: Chance with which it must.
         drift_share: Weighted share of drifted inputs from which on the window has drifted; 0: any one.
-        weights: Weight by column, 1 for the others.
+        weights: Weight by column, as somebody said.
+        importance: Weight of the other columns, 1 on average, 0 for what it does not name; `None`: 1 each.
         ignore: Columns left out.
     """
 
@@ -33,4 +34,10 @@ class Rules:
     power: float = 0.9
     drift_share: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
+    importance: Mapping[str, float] | None = None
     ignore: frozenset[str] = frozenset()
+
+    def weight_of(self, column: str) -> float:
+        """Give what an input column weighs in the share of drifted ones."""
+        other = 1.0 if self.importance is None else self.importance.get(column, 0.0)
+        return self.weights.get(column, other)

@@ -43,7 +43,11 @@ def decide(
         said += f"; {', '.join(predictions)} drifted"
     if together := [one.method for one in columns if one.kind == "multivariate" and one.drifted]:
         said += f"; the inputs together drifted ({', '.join(together)})"
-    if predictions or together or (share and share >= rules.drift_share):
+    if (
+        predictions
+        or together
+        or (_any(drifted, rules) if not rules.drift_share else (share or 0) >= rules.drift_share)
+    ):
         return DriftVerdict.DRIFT, share, said
     needed = rows_needed(reference_rows, comparison.hypotheses, rules)
     if window_rows < needed:
@@ -73,4 +77,9 @@ def rows_needed(reference_rows: int, hypotheses: int, rules: Rules) -> float:
 
 
 def _weight(columns: Sequence[ColumnDrift], rules: Rules, *, drifted: bool = False) -> float:
-    return sum(rules.weights.get(one.column, 1.0) for one in columns if one.drifted or not drifted)
+    return sum(rules.weight_of(one.column) for one in columns if one.drifted or not drifted)
+
+
+def _any(drifted: Sequence[str], rules: Rules) -> bool:
+    """Tell whether any column drifted that nobody said weighs nothing, whatever the model makes of it."""
+    return any(rules.weights.get(name, 1.0) > 0 for name in drifted)

@@ -67,6 +67,7 @@ class ColumnDrift:
         note: Why the column was not compared, or what else is to say.
         p_value: Chance of such a difference without drift, corrected for the number of columns.
         measures: Every method's number, by its name.
+        weight: What an input weighs in the share of drifted columns; `None` where it is not compared.
     """
 
     column: str
@@ -78,6 +79,7 @@ class ColumnDrift:
     note: str = ""
     p_value: float | None = None
     measures: dict[str, float] = field(default_factory=dict)
+    weight: float | None = None
 
     @property
     def compared(self) -> bool:
@@ -99,7 +101,7 @@ class DriftReport:
         received_rows: Estimated number of rows received in it; more where only a share was logged.
         reference_rows: Number of rows of the reference.
         columns: One entry a column.
-        drift_share: Share of compared input columns that drifted, 0 to 1.
+        drift_share: Weighted share of compared input columns that drifted, 0 to 1.
         performance: Realised metrics over rows with feedback, by name; empty without feedback.
         found_drift: Whether this window alone drifted; the verdict may want more windows.
         evidently: What Evidently says by its own rules about a sample, by name; empty when it was not asked.
@@ -111,6 +113,7 @@ class DriftReport:
         estimate_note: Why there is none.
         run_id: MLflow run that holds metrics and report.
         root_cause: Why it drifted; `None` unless the verdict is drift.
+        weights_note: What the inputs weigh, and who says so; empty when nothing was compared.
     """
 
     model: str
@@ -133,6 +136,7 @@ class DriftReport:
     estimated: dict[str, float] = field(default_factory=dict)
     estimate_note: str = ""
     root_cause: RootCause | None = None
+    weights_note: str = ""
 
     @property
     def estimate_errors(self) -> dict[str, float]:

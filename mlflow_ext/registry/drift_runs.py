@@ -200,6 +200,7 @@ def metrics_of(report: DriftReport) -> dict[str, float]:
             found[f"{place}/{slug}/p_value"] = column.p_value
         if len(report.columns) <= _COLUMNS_IN_FULL:
             found |= {f"{place}/{slug}/{method}": value for method, value in column.measures.items()}
+            found[f"{place}/{slug}/weight"] = column.weight
     found |= {f"evidently/{name}": value for name, value in report.evidently.items()}
     found |= {f"{_PERFORMANCE}{name}": value for name, value in report.performance.items()}
     found |= {f"estimated/{name}": value for name, value in report.estimated.items()}
@@ -253,6 +254,8 @@ def _tags(check: DriftCheck, report: DriftReport, more: Mapping[str, str]) -> li
         lines[-1] += f"  \nEvidently's own verdict, by its defaults and on a sample: {own}"
     if left_out := [f"{one.column} ({one.note})" for one in report.columns if not one.compared]:
         lines += ["", f"Not compared: {', '.join(left_out)}"]
+    if report.weights_note:
+        lines += ["", f"Weights: {_plain(report.weights_note)}"]
     if report.root_cause is not None:
         lines += ["", "Root cause:", "", *(f"- {_plain(one)}" for one in report.root_cause.sentences), ""]
         lines.append(f"In full: `{ROOT_CAUSE}`, `{ROOT_CAUSE_PICTURE}` among the artifacts.")

@@ -55,7 +55,7 @@ class LoadedVersion:
     @property
     def classes(self) -> NDArray[Any] | None:
         """Class labels, where the model under MLflow's wrapper tells them."""
-        found = getattr(self._raw(), "classes_", None)
+        found = getattr(self.raw, "classes_", None)
         return None if found is None or np.ndim(found) != 1 else np.asarray(found)
 
     def load_cost(self, frame: pd.DataFrame) -> LoadCost:
@@ -73,7 +73,7 @@ class LoadedVersion:
 
     def scores(self, frame: pd.DataFrame) -> NDArray[np.float64] | None:
         """Give class probabilities, where the model has any."""
-        raw = self._raw()
+        raw = self.raw
         if not callable(getattr(raw, "predict_proba", None)):
             return None
         scores: NDArray[np.float64] = self._once(
@@ -93,7 +93,9 @@ class LoadedVersion:
             raise ValueError(f"{len(own)} rows gave answers of shape {values.shape}, not one value a row")
         return values
 
-    def _raw(self) -> Any:
+    @property
+    def raw(self) -> Any:
+        """The model under MLflow's wrapper; `None` where there is none."""
         if self._model is None:
             return None
         try:

@@ -34,6 +34,7 @@ from mlflow_ext.registry.columns import features
 from mlflow_ext.registry.evaluation_data import EvaluationData, load_rows
 from mlflow_ext.registry.evaluation_run import promotion_run
 from mlflow_ext.registry.gate_context import RunContext
+from mlflow_ext.registry.importance import keep_importance
 from mlflow_ext.registry.judged_version import LoadedVersion
 from mlflow_ext.registry.loading import open_model
 from mlflow_ext.registry.requests_file import read_requests
@@ -77,6 +78,8 @@ def measure(request: dict[str, Any]) -> GateReport:
             bench = _Bench(client, dataset, rows, policy, Path(request["models"]))
             mine = bench.measure(candidate, "candidate.")
             manifest, model = bench.manifest, bench.model
+            with _mlflow_answers("the importance of its columns"):
+                keep_importance(client, candidate, mine.raw, rows.frame[bench.columns])
             production = _Production(champion)
             if champion is not None:
                 try:
@@ -169,6 +172,8 @@ class _Bench:
         """Files of the version that was measured last."""
         self.model: Any = None
         """Its model."""
+        self.columns: list[str] = []
+        """Columns of the rows that it takes."""
 
     def measure(self, version: ModelVersion, prefix: str, pinned: list[list[Any]] | None = None) -> LoadedVersion:
         """Load a version and evaluate it; metrics come back without the prefix under which they are logged."""
@@ -190,7 +195,7 @@ class _Bench:
             ) from exc
         model = self.model = opened.model
         self.manifest = opened.manifest
-        columns = features(model, self._rows.frame, self._policy.target, named, self._rows.source)
+        columns = self.columns = features(model, self._rows.frame, self._policy.target, named, self._rows.source)
         with _mlflow_answers(f"the evaluation of {named}"):
             try:
                 result = mlflow.models.evaluate(

@@ -4,6 +4,7 @@ What they hold is their writer's business; rows that a policy names are fetched 
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from mlflow import MlflowClient
@@ -28,6 +29,17 @@ class RunFiles:
             if path not in {one.path for one in self._client.list_artifacts(version.run_id, folder)}:
                 return None
             return Path(self._client.download_artifacts(version.run_id, path, scratch)).read_bytes()
+
+    def first_of(self, version: ModelVersion, names: Sequence[str]) -> tuple[str, bytes] | None:
+        """Give the first of these files, which the run itself logged, with its name; `None` when there is none."""
+        if version.run_id is None:
+            return None
+        with translated(), tempfile.TemporaryDirectory() as scratch:
+            there = {one.path for one in self._client.list_artifacts(version.run_id)}
+            name = next((one for one in names if one in there), None)
+            if name is None:
+                return None
+            return name, Path(self._client.download_artifacts(version.run_id, name, scratch)).read_bytes()
 
     def write(self, version: ModelVersion, path: str, content: bytes) -> None:
         """Write a file, or write it anew; a version without a run is passed by."""

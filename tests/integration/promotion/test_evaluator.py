@@ -12,6 +12,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from mlflow_ext.domain.gates import Verdict
+from mlflow_ext.domain.importance import ColumnImportance, importance_file
 from mlflow_ext.domain.promotion import Promotion, PromotionState
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import (
@@ -25,6 +26,7 @@ from mlflow_ext.gate_context import LoggedRequests
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.registry.evaluator import ProcessEvaluator
 from mlflow_ext.registry.measuring import measure
+from mlflow_ext.registry.run_files import RunFiles
 from mlflow_ext.testing import MemoryPins, MemoryRequests
 from tests.conftest import free_port
 from tests.integration.promotion.conftest import FRAME, GOOD, TARGET, Stack
@@ -80,6 +82,17 @@ def test_both_sides_are_measured_on_the_same_rows_in_one_run(shared: Stack, good
     assert (first.details["rows"], first.evidence_run_id) == (284, again.evidence_run_id)
     assert {"roc_auc", "f1_score", "log_loss"} <= set(first.details["candidate"])
     assert [result.verdict for result in first.results] == [Verdict.PASSED, Verdict.PASSED]
+
+
+def test_what_the_model_says_about_its_columns_is_kept_beside_the_version(shared: Stack, good: ModelVersion) -> None:
+    """The gates' process has it loaded; drift checks, which load nothing, read the file in the version's run."""
+    measure(request(shared, good))
+    content = RunFiles(shared.client).read(good, importance_file(good.source))
+    assert content is not None
+    found = ColumnImportance.from_json(content)
+    assert found is not None
+    assert set(found.columns) == set(GOOD)
+    assert found.source == "|coef_| times standard deviation of LogisticRegression"
 
 
 def test_data_may_be_a_csv_of_ones_own(shared: Stack, good: ModelVersion, tmp_path: Path) -> None:
