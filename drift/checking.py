@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from drift.job import Sources, run_check
-from mlflow_ext.domain.drift import CheckState, DriftCheck, DriftVerdict
+from drift.job import run_check
+from drift.skew import run_skew
+from drift.sources import Sources
+from mlflow_ext.domain.drift import CheckKind, CheckState, DriftCheck, DriftVerdict
 from mlflow_ext.errors import ConflictError, MlflowExtError, UnavailableError
 from mlflow_ext.spool import MAGIC, spool_files
 from mlflow_ext.store.checks import Checks
@@ -71,8 +73,10 @@ def _run(check: DriftCheck, checks: Checks, sources: Sources, catch_up: Callable
     if not catch_up() and check.attempt < MOST_CRASHES:
         raise UnavailableError("predictions of the window are still in the spool; is the compactor running?")
     began = time.monotonic()
-    report, snapshot = run_check(check, sources)
-    message = f"{check.model} version {report.version} drifted: {report.reason}"
+    of_skew = check.kind is CheckKind.SKEW
+    report, snapshot = (run_skew if of_skew else run_check)(check, sources)
+    what = "is not asked what it was trained on" if of_skew else "drifted"
+    message = f"{check.model} version {report.version} {what}: {report.reason}"
     checks.computed(check, report, snapshot, message if report.verdict is DriftVerdict.DRIFT else None)
     _log.info(
         "drift.computed check=%d model=%s version=%s verdict=%s rows=%d seconds=%.2f",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from drift.schedule_command import schedule
+from mlflow_ext.domain.drift import CheckKind
 
 
 class IsoTime(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
@@ -57,6 +58,30 @@ def run(model: str, since: datetime | None, until: datetime | None, version: int
 
 @drift.command()
 @click.argument("model")
+@click.option("--version", type=int, help="Version to look at; the one in Production by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def skew(model: str, version: int | None, as_json: bool) -> None:
+    """Compare what a version of MODEL was asked first with what it was trained on.
+
+    A version that nobody has asked yet is compared with what the one in Production was asked lately. Exit code 1 when
+    the check fails.
+    """
+    from drift.show import check_as_dict, show_check
+    from drift.waiting import skew_now
+    from mlflow_ext.bootstrap import services
+
+    with services(name="mlflow-ext drift skew") as parts:
+        check = skew_now(parts, model, version=version, quiet=as_json)
+        if as_json:
+            click.echo(json.dumps(check_as_dict(check, parts.settings.mlflow_url), indent=2))
+        else:
+            show_check(check, parts.settings.mlflow_url)
+    if check.report is None:
+        sys.exit(1)
+
+
+@drift.command()
+@click.argument("model")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Newest so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def history(model: str, limit: int, as_json: bool) -> None:
@@ -77,8 +102,9 @@ def history(model: str, limit: int, as_json: bool) -> None:
 @drift.command()
 @click.argument("model")
 @click.option("--check", "check_id", type=int, help="Number of the check; the newest window with an answer by default.")
+@click.option("--kind", type=click.Choice(list(CheckKind)), default="data", show_default=True, help="Newest of these.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def show(model: str, check_id: int | None, as_json: bool) -> None:
+def show(model: str, check_id: int | None, kind: str, as_json: bool) -> None:
     """Show one check of MODEL in full: columns, root cause, performance. Exit code 1 when there is none."""
     from drift.show import check_as_dict, show_check
     from mlflow_ext.bootstrap import services
@@ -86,7 +112,7 @@ def show(model: str, check_id: int | None, as_json: bool) -> None:
 
     with services(name="mlflow-ext drift show") as parts:
         checks = Checks(parts.engine)
-        found = checks.newest(model) if check_id is None else [checks.get(check_id)]
+        found = checks.newest(model, CheckKind(kind)) if check_id is None else [checks.get(check_id)]
         found = [one for one in found if one.model == model]
         url = parts.settings.mlflow_url
     if not found:

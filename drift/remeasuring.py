@@ -8,7 +8,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from drift.job import Sources, measured
+from drift.job import measured
+from drift.sources import Sources
 from drift.window import NOTHING, WindowLog
 from mlflow_ext.domain.drift import CheckState, DriftCheck, DriftReport
 from mlflow_ext.errors import ConflictError, MlflowExtError, UnavailableError

@@ -15,6 +15,7 @@ from drift.alerts import tell_all
 from drift.channels.sender import channels
 from drift.children import Child
 from drift.policies import Policies
+from drift.skew_due import enter_due
 from drift.triggers import Triggers
 from mlflow_ext.bootstrap import Services
 from mlflow_ext.domain.replicas import Role
@@ -23,11 +24,13 @@ from mlflow_ext.spool import spool_files
 from mlflow_ext.store.alerts import Alerts
 from mlflow_ext.store.checks import Checks
 from mlflow_ext.store.pointers import SqlPointers
+from mlflow_ext.store.registry_view import SqlRegistryView
 from mlflow_ext.store.relabelling import Relabelling
 from mlflow_ext.store.replicas import BEAT_S, Replicas, new_replica_id
 from mlflow_ext.store.retraining_triggers import RetrainingTriggers
 from mlflow_ext.store.retrainings import Retrainings
 from mlflow_ext.store.schedules import Schedules
+from mlflow_ext.store.skews import Skews
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +38,8 @@ TICK_S = 0.5
 LOOK_S = 1.0
 """How often what asks for a retraining is looked for."""
 LABELS_S = 5.0
-"""How often it is looked whether a window is to be looked at for labels; how often each is, policy says."""
+"""How often it is looked whether a window is to be looked at for labels (how often each is, policy says), and whether
+a version has begun to answer."""
 
 
 class Scheduler:
@@ -155,10 +159,17 @@ class Scheduler:
                 if entered := relabelling.enter(model, look_s=policy.drift.label_look_s, wait_s=wait_s):
                     _log.info("labels.came model=%s checks=%d", model, entered)
 
+        skews, view = Skews(self._parts.engine), SqlRegistryView(self._parts.engine)
+
+        def look_for_skew() -> None:
+            for model in self._served():
+                enter_due(skews, view, self._pointers, model, self._policies.settings.policy(model).drift)
+
         while not stop.wait(LOOK_S):
             _patiently(lambda: triggers.look(models()))
             if time.monotonic() - labels_at >= LABELS_S:
                 _patiently(look_for_labels)
+                _patiently(look_for_skew)
                 labels_at = time.monotonic()
 
 

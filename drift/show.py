@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from mlflow_ext.domain.drift import ColumnDrift, DriftCheck, DriftVerdict
+from mlflow_ext.domain.drift import CheckKind, ColumnDrift, DriftCheck, DriftVerdict
 
 _COLOURS = {DriftVerdict.OK: "green", DriftVerdict.DRIFT: "red", DriftVerdict.INCONCLUSIVE: "yellow"}
 _BAR_CELLS = 10
@@ -20,6 +20,7 @@ def check_as_dict(check: DriftCheck, mlflow_url: str) -> dict[str, Any]:
     return {
         "id": check.id,
         "model": check.model,
+        "kind": check.kind.value,
         "schedule": check.schedule,
         "slot": check.slot.isoformat(),
         "since": check.window.since.isoformat(),
@@ -47,7 +48,8 @@ def show_check(check: DriftCheck, mlflow_url: str, console: Console | None = Non
         return
     colour = _COLOURS[report.verdict]
     console.print(f"[bold {colour}]{report.verdict.value}[/]: {escape(report.reason)}", highlight=False)
-    console.print(f"{report.model} version {report.version}, {report.window}", highlight=False)
+    kind = "" if report.kind is CheckKind.DATA else f"{report.kind.value} of "
+    console.print(f"{kind}{report.model} version {report.version}, {report.window}", highlight=False)
     console.print(f"{report.window_rows} rows, reference {report.reference_rows} rows", highlight=False)
     if report.received_rows is not None and report.received_rows > report.window_rows:
         console.print(f"the log is sampled: some {report.received_rows} rows were received", highlight=False)
@@ -96,7 +98,7 @@ def show_history(model: str, checks: Sequence[DriftCheck], console: Console | No
         console.print(f"no checks of {model} yet; see policy drift.schedule, or: mlflow-ext drift run {model}")
         return
     table = Table(title=f"Drift checks of {model}", title_justify="left")
-    for name in ("window", "version", "verdict", "rows"):
+    for name in ("window", "kind", "version", "verdict", "rows"):
         table.add_column(name, justify="right" if name in ("version", "rows") else "left", no_wrap=True)
     table.add_column("drift share", no_wrap=True)
     table.add_column("what")
@@ -104,10 +106,11 @@ def show_history(model: str, checks: Sequence[DriftCheck], console: Console | No
         report = check.report
         window = f"{check.window.since:%Y-%m-%d %H:%M:%S} .. {check.window.until:%m-%d %H:%M:%S}"
         if report is None:
-            table.add_row(window, "", check.state.value, "", "", check.error or "")
+            table.add_row(window, check.kind.value, "", check.state.value, "", "", check.error or "")
             continue
         table.add_row(
             window,
+            check.kind.value,
             str(report.version or ""),
             Text(report.verdict.value, style=_COLOURS[report.verdict]),
             str(report.window_rows),

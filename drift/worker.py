@@ -19,13 +19,13 @@ from drift.checking import caught_up, check_next
 from drift.children import end_with_parent
 from drift.compactor import Compactor, exclusively
 from drift.delivery import deliver_next
-from drift.job import Sources
 from drift.policies import Policies
 from drift.profiles import Profiles
 from drift.reference import References
 from drift.remeasuring import measure_next
 from drift.retention import EVERY_S, retire
 from drift.retraining import Executor
+from drift.sources import Sources
 from drift.weights import Importances
 from mlflow_ext.bootstrap import Services, services
 from mlflow_ext.domain.actors import DRIFT_SCHEDULER, act_as

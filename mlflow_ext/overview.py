@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from mlflow_ext.domain.drift import CheckKind
 from mlflow_ext.domain.replicas import Replica, Role
 from mlflow_ext.domain.serving import ServingPointer
 from mlflow_ext.domain.stages import Mark, ModelVersion, Stage
@@ -69,7 +70,10 @@ def _state(
     scoring: Sequence[Replica],
 ) -> ModelState:
     promotion = next(iter(SqlPromotions(engine).find(model, limit=1)), None)
-    check = next((check for check in Checks(engine).history(model, limit=20) if check.report is not None), None)
+    check = next(
+        (check for check in Checks(engine).history(model, limit=20, kind=CheckKind.DATA) if check.report is not None),
+        None,
+    )
     return ModelState(
         model=model,
         production=pointer.version if pointer else None,

@@ -226,6 +226,8 @@ class DriftPolicy(Section):
         drifted_windows: How many of the last windows must have drifted for the verdict drift.
         last_windows: How many windows are looked at for that, this one among them.
         sample_rows: At most this many rows of each side go to Evidently (seeded sample).
+        skew_rows: So many first rows of a version in Production, or last ones of its forerunner's, are compared once
+            with what it was trained on, where there is a schedule; 0: only `mlflow-ext drift skew` does.
         ignore: Columns left out.
         performance: Realised metrics by name, and where they are bad: beyond that an alert of its own fires.
         label_growth: Share of a window's rows that must have got labels since it was measured to measure it anew.
@@ -252,6 +254,7 @@ class DriftPolicy(Section):
     drifted_windows: int = Field(default=1, ge=1)
     last_windows: int = Field(default=1, ge=1, le=100)
     sample_rows: int = Field(default=20_000, ge=100)
+    skew_rows: int = Field(default=1_000, ge=0)
     ignore: tuple[str, ...] = ()
     performance: dict[str, MetricBound] = Field(default_factory=dict)
     label_growth: float = Field(default=0.05, gt=0, le=1)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
-from mlflow_ext.domain.drift import DriftCheck
+from mlflow_ext.domain.drift import CheckKind, DriftCheck
 from mlflow_ext.domain.promotion import Promotion
 from mlflow_ext.domain.replicas import Replica, Role
 from mlflow_ext.domain.serving import ServingPointer
@@ -109,7 +109,7 @@ def read(engine: Engine, model: str | None = None) -> Picture:
                 pointers.get(name),
                 replicas,
                 part(partial(SqlPromotions(engine).find, name, limit=_PROMOTIONS)) or [],
-                part(partial(Checks(engine).history, name, _CHECKS)) or [],
+                part(partial(Checks(engine).history, name, _CHECKS, kind=CheckKind.DATA)) or [],
             )
             for name in names[:MOST_MODELS]
         ),

@@ -19,6 +19,16 @@ class DriftVerdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
+class CheckKind(StrEnum):
+    """What a check is about: what comes in against what was trained on over time (`data`), or at a version's beginning.
+
+    `skew` is the same comparison, once a version: whether what it is (or will be) asked is what it was trained on.
+    """
+
+    DATA = "data"
+    SKEW = "skew"
+
+
 class CheckState(StrEnum):
     """Where a check is: wanted, in work, computed but not yet in MLflow, being delivered, in MLflow, given up.
 
@@ -114,6 +124,8 @@ class DriftReport:
         run_id: MLflow run that holds metrics and report.
         root_cause: Why it drifted; `None` unless the verdict is drift.
         weights_note: What the inputs weigh, and who says so; empty when nothing was compared.
+        kind: What the check is about.
+        rows_version: Version that the window's rows were asked of, where it is another one than `version`.
     """
 
     model: str
@@ -137,6 +149,8 @@ class DriftReport:
     estimate_note: str = ""
     root_cause: RootCause | None = None
     weights_note: str = ""
+    kind: CheckKind = CheckKind.DATA
+    rows_version: int | None = None
 
     @property
     def estimate_errors(self) -> dict[str, float]:
@@ -163,6 +177,7 @@ class DriftReport:
                 "window": Window(since, until),
                 "verdict": DriftVerdict(data["verdict"]),
                 "columns": columns,
+                "kind": CheckKind(data.get("kind", CheckKind.DATA)),
                 "performance_verdict": None if judged is None else DriftVerdict(judged),
                 "root_cause": None if cause is None else RootCause.from_dict(cause),
             }
@@ -177,7 +192,7 @@ class DriftCheck:
         id: Number of the check.
         model: Registered model.
         version: Version to check; `None` means the one in Production when the check runs.
-        schedule: `drift:MODEL` or `manual:MODEL`.
+        schedule: `drift:MODEL` or `manual:MODEL`; of skew `skew:MODEL:VERSION:…`.
         slot: When it was due; unique within the schedule.
         window: Which predictions.
         state: Where it is.
@@ -188,6 +203,8 @@ class DriftCheck:
         finished_at: When it was computed or given up.
         evaluation: How often performance was measured anew since, as labels came.
         evaluated_at: When that was last; `None` for never.
+        kind: What it is about.
+        rows_version: Version whose rows are looked at, where it is another one than `version`.
     """
 
     id: int
@@ -204,6 +221,8 @@ class DriftCheck:
     finished_at: datetime | None = None
     evaluation: int = 0
     evaluated_at: datetime | None = None
+    kind: CheckKind = CheckKind.DATA
+    rows_version: int | None = None
 
     @property
     def key(self) -> str:

@@ -29,7 +29,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
-from mlflow_ext.domain.drift import PICTURE, ColumnDrift, DriftCheck, DriftReport, DriftVerdict
+from mlflow_ext.domain.drift import PICTURE, CheckKind, ColumnDrift, DriftCheck, DriftReport, DriftVerdict
 from mlflow_ext.domain.root_cause import ROOT_CAUSE, ROOT_CAUSE_PICTURE
 from mlflow_ext.errors import NotFoundError
 from mlflow_ext.registry.client import MlflowRegistry, translated
@@ -40,6 +40,7 @@ LOGGED_MODEL = "models:/"
 SLOT_TAG = "mlflow_ext.drift_check"
 VERDICT_TAG = "mlflow_ext.drift"
 RUN_TAG = "mlflow_ext.drift_run"
+KIND_TAG = "mlflow_ext.kind"
 _PERFORMANCE = "performance/"
 _COLUMNS_IN_FULL = 50
 """With more columns than these only what decides becomes metrics: MLflow writes some thousand a second."""
@@ -102,7 +103,8 @@ class DriftRuns:
             self._client.log_batch(run_id, params=_params(check, report), tags=_tags(check, report, documents.tags))
             self._client.log_inputs(run_id, _datasets(report, documents), self._models(report))
             self._log_artifacts(run_id, report, documents)
-            add_step(self._client, history, report, numbers)
+            if report.kind is CheckKind.DATA:
+                add_step(self._client, history, report, numbers)
             self._client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED), at_ms)
             return run_id
 
@@ -115,6 +117,8 @@ class DriftRuns:
         if report.version is None:
             return
         tags = {VERDICT_TAG: report.verdict.value, RUN_TAG: run_id}
+        if report.kind is CheckKind.SKEW:
+            tags = {"mlflow_ext.skew": report.verdict.value, "mlflow_ext.skew_run": run_id}
         try:
             MlflowRegistry(self._client).set_tags(report.model, report.version, tags)
         except NotFoundError:
@@ -144,10 +148,11 @@ class DriftRuns:
         return runs[0].info.run_id if runs else None
 
     def _begin(self, experiment_id: str, check: DriftCheck, report: DriftReport, history: str) -> str:
+        word = "skew " if report.kind is CheckKind.SKEW else ""
         tags = {
             SLOT_TAG: _slot(check),
             MLFLOW_PARENT_RUN_ID: history,
-            MLFLOW_RUN_NAME: f"v{report.version} {check.slot:%Y-%m-%d %H:%M:%S}",
+            MLFLOW_RUN_NAME: f"{word}v{report.version} {check.slot:%Y-%m-%d %H:%M:%S}",
         }
         start_ms = int(check.slot.timestamp() * 1000)
         return str(self._client.create_run(experiment_id, start_ms, tags).info.run_id)
@@ -185,15 +190,16 @@ class DriftRuns:
 
 def metrics_of(report: DriftReport) -> dict[str, float]:
     """Give the report's numbers under names of MLflow's alphabet, without NaN and infinity."""
+    word = "skew" if report.kind is CheckKind.SKEW else "drift"
     found: dict[str, float | None] = {
-        "drift/share": report.drift_share,
-        "drift/verdict": float(report.verdict is DriftVerdict.DRIFT),
+        f"{word}/share": report.drift_share,
+        f"{word}/verdict": float(report.verdict is DriftVerdict.DRIFT),
         "rows/window": float(report.window_rows),
         "rows/received": None if report.received_rows is None else float(report.received_rows),
         "rows/reference": float(report.reference_rows),
     }
     for slug, column in _slugs(report):
-        place = "drift" if column.kind == "data" else column.kind
+        place = word if column.kind == "data" else f"{'skew_' if word == 'skew' else ''}{column.kind}"
         found[f"{place}/{slug}/score"] = column.score
         if column.compared:
             found[f"{place}/{slug}/drifted"] = float(column.drifted)
@@ -266,6 +272,7 @@ def _tags(check: DriftCheck, report: DriftReport, more: Mapping[str, str]) -> li
         "mlflow_ext.verdict": report.verdict.value,
         "mlflow_ext.evaluation": str(report.evaluation),
         "mlflow_ext.schedule": check.schedule,
+        KIND_TAG: report.kind.value,
         MLFLOW_RUN_NOTE: "\n".join(lines),
         **more,
     }

@@ -10,10 +10,12 @@ from sqlalchemy import Connection, and_, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.alerts import AlertState
-from mlflow_ext.domain.drift import DriftReport, DriftVerdict
+from mlflow_ext.domain.drift import CheckKind, DriftReport, DriftVerdict
 from mlflow_ext.store.tables import alert, drift_check
 
 DRIFT = "drift"
+SKEW = "skew"
+"""What a version is asked is not what it was trained on, from its first rows on."""
 PERFORMANCE = "performance"
 """A realised metric is beyond its bound."""
 HALTED = "retraining_halted"
@@ -30,12 +32,32 @@ def note_verdict(connection: Connection, check_id: int, report: DriftReport, mes
         report: What it says. An inconclusive one changes nothing.
         message: The alert's sentence; `None` when there is nothing to alert about.
     """
-    if _is_past(connection, check_id, report.model, drift_check.c.verdict.is_not(None)):
+    says = drift_check.c.verdict.is_not(None) & (drift_check.c.kind == CheckKind.DATA)
+    if _is_past(connection, check_id, report.model, says):
         return
     if message is not None:
         raise_alert(connection, report.model, DRIFT, message, report.version, check_id, report.as_dict())
     elif report.verdict is DriftVerdict.OK:
         resolve_alert(connection, report.model, DRIFT)
+
+
+def note_skew(connection: Connection, check_id: int, report: DriftReport, message: str | None) -> None:
+    """Raise or resolve the alert about a model's skew, as the newest of the versions that answered says.
+
+    Args:
+        connection: The transaction.
+        check_id: The check that has just been computed.
+        report: What it says. One about a version that has not answered yet, or an inconclusive one, changes nothing.
+        message: The alert's sentence; `None` when there is nothing to alert about.
+    """
+    row = drift_check.c
+    says = row.verdict.in_(_SAID) & (row.kind == CheckKind.SKEW) & row.rows_version.is_(None)
+    if report.rows_version is not None or _is_past(connection, check_id, report.model, says):
+        return
+    if message is not None:
+        raise_alert(connection, report.model, SKEW, message, report.version, check_id, report.as_dict())
+    elif report.verdict is DriftVerdict.OK:
+        resolve_alert(connection, report.model, SKEW)
 
 
 def note_performance(connection: Connection, check_id: int, report: DriftReport) -> None:

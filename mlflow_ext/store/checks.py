@@ -1,21 +1,26 @@
 """Drift checks as rows: wanted, claimed, computed, delivered. When they become due is `schedules.py`'s."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, func, select, text, update
+from sqlalchemy import Column, Connection, Engine, RowMapping, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from mlflow_ext.domain.drift import OPEN_CHECKS, CheckState, DriftCheck, DriftReport, Window
+from mlflow_ext.domain.drift import OPEN_CHECKS, CheckKind, CheckState, DriftCheck, DriftReport, Window
 from mlflow_ext.errors import ConflictError, NotFoundError
-from mlflow_ext.store.alert_raising import note_performance, note_verdict
+from mlflow_ext.store.alert_raising import note_performance, note_skew, note_verdict
 from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.lease import LeaseTable
 from mlflow_ext.store.tables import drift_check
 
 MANUAL = "manual:"
 _COLUMNS = [column for column in drift_check.c if column.name != "snapshot"]
+
+
+def columns() -> Sequence[Column[Any]]:
+    """Give what a check is read from: all but the snapshot."""
+    return _COLUMNS
 
 
 class Checks:
@@ -50,11 +55,13 @@ class Checks:
             raise NotFoundError(f"there is no drift check {check_id}")
         return check_of(row)
 
-    def history(self, model: str | None = None, limit: int = 100) -> list[DriftCheck]:
-        """Give checks, newest window first."""
+    def history(self, model: str | None = None, limit: int = 100, *, kind: CheckKind | None = None) -> list[DriftCheck]:
+        """Give checks, newest window first; of every kind for `None`."""
         chosen = select(*_COLUMNS).order_by(drift_check.c.until.desc(), drift_check.c.id.desc()).limit(limit)
         if model is not None:
             chosen = chosen.where(drift_check.c.model == model)
+        if kind is not None:
+            chosen = chosen.where(drift_check.c.kind == kind)
         with reading(self._engine) as connection:
             return [check_of(row) for row in connection.execute(chosen).mappings()]
 
@@ -77,13 +84,13 @@ class Checks:
             found = [check_of(one) for one in connection.execute(chosen).mappings()]
         return [one.report for one in found if one.report is not None]
 
-    def newest(self, model: str | None = None) -> list[DriftCheck]:
-        """Give the check with an answer whose window is newest, for each model or for one."""
+    def newest(self, model: str | None = None, kind: CheckKind = CheckKind.DATA) -> list[DriftCheck]:
+        """Give the check of a kind with an answer whose window is newest, for each model or for one."""
         row = drift_check.c
         chosen = (
             select(*_COLUMNS)
             .distinct(row.model)
-            .where(row.verdict.is_not(None))
+            .where(row.verdict.is_not(None), row.kind == kind)
             .order_by(row.model, row.until.desc(), row.id.desc())
         )
         if model is not None:
@@ -127,6 +134,9 @@ class Checks:
         }
         with translated(), self._engine.begin() as connection:
             move(connection, self.lease.owner, check, CheckState.COMPUTED, values)
+            if report.kind is CheckKind.SKEW:
+                note_skew(connection, check.id, report, alert_message)
+                return
             note_verdict(connection, check.id, report, alert_message)
             note_performance(connection, check.id, report)
 
@@ -158,12 +168,11 @@ class Checks:
             move(connection, self.lease.owner, check, CheckState.FAILED, values)
 
     def is_newest(self, check: DriftCheck) -> bool:
-        """Tell whether no later window of the same version has an answer yet."""
+        """Tell whether no later window of the same kind and version has an answer yet."""
         row = drift_check.c
         version = check.version if check.report is None else check.report.version
-        chosen = select(row.id).where(
-            row.model == check.model, row.version == version, row.verdict.is_not(None), row.until > check.window.until
-        )
+        mine = (row.model == check.model) & (row.version == version) & (row.kind == check.kind)
+        chosen = select(row.id).where(mine, row.verdict.is_not(None), row.until > check.window.until)
         with reading(self._engine) as connection:
             return connection.execute(chosen.limit(1)).first() is None
 
@@ -189,10 +198,17 @@ def move(connection: Connection, owner: str, check: DriftCheck, state: CheckStat
 
 
 def add_check(
-    connection: Connection, schedule: str, slot: datetime, model: str, window: Window, version: int | None = None
+    connection: Connection,
+    schedule: str,
+    slot: datetime,
+    model: str,
+    window: Window,
+    version: int | None = None,
+    **more: Any,
 ) -> bool:
-    """Enter a check for a slot; False when the slot already has one."""
+    """Enter a check for a slot, with more values of its row; False when the slot already has one."""
     values = {
+        **more,
         "schedule": schedule,
         "slot": slot,
         "model": model,
@@ -200,7 +216,7 @@ def add_check(
         "since": window.since,
         "until": window.until,
     }
-    entered = upsert(drift_check).values(values).on_conflict_do_nothing(constraint="one_check_per_slot")
+    entered = upsert(drift_check).values(values).on_conflict_do_nothing()
     return connection.execute(entered).rowcount == 1
 
 
@@ -222,4 +238,6 @@ def check_of(row: RowMapping) -> DriftCheck:
         finished_at=row["finished_at"],
         evaluation=row["evaluation"],
         evaluated_at=row["evaluated_at"],
+        kind=CheckKind(row["kind"]),
+        rows_version=row["rows_version"],
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Engine, and_, case, exists, func, insert, select, text, update
 
-from mlflow_ext.domain.drift import CheckState, DriftCheck, DriftReport
+from mlflow_ext.domain.drift import CheckKind, CheckState, DriftCheck, DriftReport
 from mlflow_ext.store.alert_raising import note_performance
 from mlflow_ext.store.checks import check_of, move
 from mlflow_ext.store.engine import reading, translated
@@ -64,7 +64,13 @@ class Relabelling:
         since = case((now >= last, measured), else_=looked) - _seconds(_COMMIT_S)
         came = exists().where(feedback.c.model == row.model, feedback.c.received_at > since)
         due = and_(
-            *(row.model == model, row.state == CheckState.DONE, row.version.is_not(None), row.verdict.is_not(None)),
+            *(
+                row.kind == CheckKind.DATA,
+                row.model == model,
+                row.state == CheckState.DONE,
+                row.version.is_not(None),
+                row.verdict.is_not(None),
+            ),
             *(looked < last, now >= func.least(looked + _seconds(look_s), last), came),
         )
         entered = update(drift_check).where(due).values(state=CheckState.LABELLED, labels_looked_at=now)

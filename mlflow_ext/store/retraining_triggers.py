@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, case, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from mlflow_ext.domain.drift import CheckKind
 from mlflow_ext.domain.retraining import Decision, Hold, HoldKind, RetrainingState, Trigger
 from mlflow_ext.domain.retraining_brakes import Brake, Limits, Past, refusal
 from mlflow_ext.errors import ConflictError, NotFoundError
@@ -187,7 +188,7 @@ class RetrainingTriggers:
         chosen = (
             select(row.id, key.label("key"), row.model, row.verdict, row.since, row.until)
             .add_columns(row.report["performance"].label("performance"))
-            .where(row.verdict.is_not(None), ~seen.exists())
+            .where(row.verdict.is_not(None), row.kind == CheckKind.DATA, ~seen.exists())
             .order_by(row.id)
             .limit(100)
         )

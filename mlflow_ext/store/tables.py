@@ -282,7 +282,12 @@ drift_check = Table(
     Column("evaluation", Integer, nullable=False, server_default="0"),
     _at("evaluated_at"),
     _at("labels_looked_at"),
+    # what it is about; skew may look at the rows of another version
+    Column("kind", Text, nullable=False, server_default="data"),
+    Column("rows_version", Integer),
     UniqueConstraint("schedule", "slot", name="one_check_per_slot"),
+    # automatic checks of skew: once a version, whatever the time
+    Index("one_skew_check", "schedule", unique=True, postgresql_where=text("schedule LIKE 'skew:%'")),
     Index(None, "model", "until"),
 )
 
