@@ -6,7 +6,7 @@ What is made of it: `job.py` for the data over time, `skew.py` for a version's b
 from dataclasses import dataclass, replace
 
 from drift.columns import guard
-from drift.engine.comparison import Comparison, compare
+from drift.engine.comparison import Comparison, Examined, answered, examined
 from drift.engine.multivariate import measure
 from drift.engine.rules import Rules
 from drift.engine.statistics import WindowStatistics
@@ -14,6 +14,8 @@ from drift.engine.verdict import decide
 from drift.profiles import KeptReference
 from drift.sampling import sample_of
 from drift.segment_files import WindowRows
+from drift.slices import ExaminedSlice, Side, examine_slices, judged, slices_of
+from drift.slices import words as slice_words
 from drift.sources import Sources
 from drift.weights import importance_in, weighed, with_weights, words
 from drift.window import NOTHING, WindowLog
@@ -79,7 +81,11 @@ def compare_window(
         window = replace(window, columns={key: one for key, one in window.columns.items() if key[0] == "data"})
 
     sample = _like_reference(sample_of(log, policy.drift.sample_rows, share), reference)
-    comparison, withheld = _compare(reference, window, sample, policy)
+    whole, withheld = _examined(reference, window, sample, policy)
+    parts = _slices(reference, sample, whole, policy) if policy.drift.slices and log.version == version else []
+    comparison, *of_slices = answered(
+        [whole, *(one.tests for one in parts if one.tests is not None)], rules_of(policy.drift)
+    )
     inputs = [one.column for one in comparison.columns if one.kind == "data" and one.compared]
     importance = ColumnImportance()
     if policy.drift.weights_from == "model":
@@ -87,6 +93,10 @@ def compare_window(
         importance = importance_in(sources.importances.of(registered), inputs, known_elsewhere)
     rules = weighed(rules_of(policy.drift), importance, inputs)
     verdict, drifted, reason = decide(comparison, rules, window_rows=window.rows, reference_rows=reference.profile.rows)
+    answers = iter(of_slices)
+    slices = tuple(judged(one, None if one.tests is None else next(answers), rules) for one in parts)
+    if said := slice_words(slices):
+        verdict, reason = DriftVerdict.DRIFT, f"{reason}; {said}"
     report = DriftReport(
         model=check.model,
         version=version,
@@ -102,6 +112,7 @@ def compare_window(
         weights_note=words(policy.drift, importance),
         kind=check.kind,
         rows_version=check.rows_version,
+        slices=slices,
     )
     return Compared(report, comparison, reference, window, sample, share)
 
@@ -146,10 +157,10 @@ def inconclusive(check: DriftCheck, version: int | None, reason: str) -> DriftRe
     )
 
 
-def _compare(
+def _examined(
     reference: KeptReference, window: WindowStatistics, sample: WindowRows, policy: ModelPolicy
-) -> tuple[Comparison, list[ColumnDrift]]:
-    """Compare the window, and tell which columns privacy withholds."""
+) -> tuple[Examined, list[ColumnDrift]]:
+    """Test the window's columns, and tell which ones privacy withholds."""
     rules = rules_of(policy.drift)
     withheld = _withheld(policy.privacy, reference)
     for name in sample.inputs.columns:
@@ -159,9 +170,17 @@ def _compare(
     rules = replace(rules, ignore=rules.ignore | withheld.keys())
     rows = sample.inputs.drop(columns=[name for name in rules.ignore if name in sample.inputs])
     together = measure(policy.drift.multivariate, reference.sample, rows) if policy.drift.multivariate else []
-    compared = compare(reference.profile, window, rules, together)
     notes = [ColumnDrift(name, "data", "not_compared", None, None, False, note) for name, note in withheld.items()]
-    return compared, notes
+    return examined(reference.profile, window, rules, together), notes
+
+
+def _slices(reference: KeptReference, sample: WindowRows, whole: Examined, policy: ModelPolicy) -> list[ExaminedSlice]:
+    kept = reference.sample
+    outputs = [name for name in sample.outputs if name in kept]
+    names = [name for kind, name in sorted({key for key, _ in whole.tests}) if kind == "data"]
+    found = slices_of(policy.drift.slices, kept, reference.hashes)
+    sides = Side(kept, kept[outputs]), Side(sample.inputs, sample.outputs)
+    return examine_slices(found, *sides, names, rules_of(policy.drift))
 
 
 def _withheld(privacy: PrivacyPolicy, reference: KeptReference) -> dict[str, str]:

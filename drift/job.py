@@ -15,6 +15,7 @@ from drift.estimated import estimate
 from drift.performance import realised
 from drift.performance_bounds import judged
 from drift.sampling import labelled
+from drift.sliced_performance import performance_of_slices
 from drift.sources import Sources
 from drift.window import WindowLog
 from mlflow_ext.domain.drift import DriftCheck, DriftReport, DriftVerdict
@@ -22,7 +23,6 @@ from mlflow_ext.domain.root_cause import RootCause
 from mlflow_ext.errors import UnavailableError
 from mlflow_ext.policy import DriftPolicy, ModelPolicy
 from mlflow_ext.ports import Pointers
-from mlflow_ext.store.labels import Labels
 
 _log = logging.getLogger(__name__)
 
@@ -71,29 +71,30 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
         evidently=own,
         root_cause=cause,
     )
-    return measured(report, log, sources.labels, policy, compared.share), snapshot
+    return measured(report, log, sources, policy, compared.share), snapshot
 
 
 def measured(
-    report: DriftReport, log: WindowLog, labels: Labels, policy: ModelPolicy, share: float | None
+    report: DriftReport, log: WindowLog, sources: Sources, policy: ModelPolicy, share: float | None
 ) -> DriftReport:
-    """Give a report with realised performance, by the labels there are now, and its verdict.
+    """Give a report with realised performance, by the labels there are now, also of its slices, and its verdict.
 
     Args:
         report: What is known of the window.
         log: Its rows.
-        labels: What became of them.
+        sources: What became of them.
         policy: What the model is, and where its metrics are bad.
         share: Smallest share by which the window was logged, where there are several.
 
     Raises:
         UnavailableError: A segment, or PostgreSQL, cannot be read.
     """
-    rows = labelled(log, labels, share)
+    rows = labelled(log, sources.labels, share, {one.column for one in report.slices})
     performance = realised(rows.outputs, rows.labels, policy.evaluation.model_type, report.window_rows)
     if len(rows.lags_s):
         performance["label_lag_s"] = float(np.median(rows.lags_s))
-    return judged(replace(report, performance=performance), policy.drift.performance)
+    slices = report.slices and performance_of_slices(report.slices, rows, policy, sources.profiles.keyed_hash)
+    return judged(replace(report, performance=performance, slices=slices), policy.drift.performance)
 
 
 def confirmed(

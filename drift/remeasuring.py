@@ -83,7 +83,7 @@ def remeasured(check: DriftCheck, sources: Sources) -> DriftReport | None:
         _log.info("drift.rows_gone check=%d rows=%d before=%d", check.id, logged.rows, former.window_rows)
         return None
     share = min(logged.shares) if len(logged.shares) > 1 else None
-    new = measured(replace(former, evaluation=check.evaluation + 1), log, sources.labels, policy, share)
+    new = measured(replace(former, evaluation=check.evaluation + 1), log, sources, policy, share)
     return new if grown(former, new, policy.drift) else None
 
 

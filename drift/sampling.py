@@ -4,7 +4,7 @@ Verdicts do not come from samples: see `window.py`.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,18 +44,26 @@ class LabelledRows:
     """The rows of a window that have feedback.
 
     Attributes:
+        inputs: Those inputs that were asked for.
         outputs: What was predicted.
         labels: What turned out to be true, one a row.
         lags_s: Seconds from each prediction to its label.
     """
 
+    inputs: pd.DataFrame
     outputs: pd.DataFrame
     labels: "pd.Series[Any]"
     lags_s: "np.ndarray[tuple[int], np.dtype[np.float64]]"
 
 
-def labelled(log: WindowLog, labels: Labels, share: float | None) -> LabelledRows:
+def labelled(log: WindowLog, labels: Labels, share: float | None, inputs: Collection[str] = ()) -> LabelledRows:
     """Give the window's rows that have feedback.
+
+    Args:
+        log: The window.
+        labels: What became of its rows.
+        share: Smallest share by which the window was logged, where there are several.
+        inputs: Inputs that are wanted beside.
 
     Raises:
         UnavailableError: A segment, or PostgreSQL, cannot be read.
@@ -69,6 +77,11 @@ def labelled(log: WindowLog, labels: Labels, share: float | None) -> LabelledRow
         for one in segments:
             file = pq.ParquetFile(open_segment(one.uri))
             names = _named(file.schema_arrow, OUTPUT)
+            names += [
+                one.name
+                for one in file.schema_arrow
+                if inputs and one.metadata.get(ROLE) == INPUT and one.metadata[NAME].decode() in inputs
+            ]
             for group in range(file.metadata.num_row_groups):
                 table = file.read_row_group(group, columns=["request_id", "row", "at", *names])
                 table = table.filter(rows.keep(table))
@@ -81,8 +94,9 @@ def labelled(log: WindowLog, labels: Labels, share: float | None) -> LabelledRow
                 found += [one.value for one in mine if one is not None]
                 times = zip(table.column("at").to_pylist(), mine, strict=True)
                 lags_s += [(one.received_at - at).total_seconds() for at, one in times if one is not None]
-        frame = part(merged(outputs), OUTPUT) if outputs else pd.DataFrame()
-        return LabelledRows(frame, pd.Series(found, dtype=object), np.array(lags_s, dtype=float))
+        table = merged(outputs) if outputs else None
+        sent, said = (pd.DataFrame() if table is None else part(table, role) for role in (INPUT, OUTPUT))
+        return LabelledRows(sent, said, pd.Series(found, dtype=object), np.array(lags_s, dtype=float))
 
     return reading(log.segments, read)
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from mlflow_ext.domain.drift import CheckKind, ColumnDrift, DriftCheck, DriftVerdict
+from mlflow_ext.domain.drift import CheckKind, ColumnDrift, DriftCheck, DriftVerdict, SliceReport
 
 _COLOURS = {DriftVerdict.OK: "green", DriftVerdict.DRIFT: "red", DriftVerdict.INCONCLUSIVE: "yellow"}
 _BAR_CELLS = 10
@@ -55,6 +55,8 @@ def show_check(check: DriftCheck, mlflow_url: str, console: Console | None = Non
         console.print(f"the log is sampled: some {report.received_rows} rows were received", highlight=False)
     if report.columns:
         console.print(_columns(report.columns))
+    if report.slices:
+        console.print(_slices(report.slices))
     if report.weights_note:
         console.print(f"weights: {escape(report.weights_note)}", highlight=False)
     if report.root_cause is not None:
@@ -134,6 +136,20 @@ def _columns(columns: Sequence[ColumnDrift]) -> Table:
             *(_number(value) for value in (one.score, one.threshold, one.p_value, one.weight)),
             Text("drifted", style="red") if one.drifted else ("no" if one.compared else ""),
             one.note,
+        )
+    return table
+
+
+def _slices(slices: Sequence[SliceReport]) -> Table:
+    table = Table(title="slices, on the samples of both sides", title_justify="left")
+    for name in ("slice", "rows", "reference", "verdict", "why", "feedback"):
+        table.add_column(name, justify="right" if name in ("rows", "reference") else "left")
+    for one in slices:
+        feedback = ", ".join(f"{name} {value:.4g}" for name, value in one.performance.items())
+        table.add_row(
+            *(escape(one.name), str(one.window_rows), str(one.reference_rows)),
+            Text(one.verdict.value, style=_COLOURS[one.verdict]),
+            *(escape(one.reason), feedback if one.performance.get("labelled_rows") else ""),
         )
     return table
 

@@ -26,13 +26,13 @@ def enter_due(skews: Skews, view: RegistryView, pointers: Pointers, model: str, 
     pointer = pointers.get(model)
     if policy.schedule is None or not policy.skew_rows or pointer is None or pointer.version is None:
         return 0
-    entered = 0
+    entered, rows = 0, max(policy.skew_rows, policy.minimum_rows)
     for version in view.versions(model):
         if version.version == pointer.version:
-            entered += skews.enter_served(version, policy.skew_rows)
+            entered += skews.enter_served(version, rows)
             break
         if version.version > pointer.version and version.stage is not Stage.ARCHIVED:
-            recent = (pointer.version, policy.window_s, policy.skew_rows)
+            recent = (pointer.version, policy.window_s, rows)
             entered += skews.enter_registered(version, *recent)
     if entered:
         _log.info("skew.due model=%s checks=%d", model, entered)

@@ -83,7 +83,7 @@ def skew_now(parts: Services, model: str, *, version: int | None, quiet: bool = 
         # which rows were the first is read from segments
         _compact(parts)
     policy = parts.settings.policy(model).drift
-    rows = policy.skew_rows or DriftPolicy().skew_rows
+    rows = max(policy.skew_rows or DriftPolicy().skew_rows, policy.minimum_rows)
     check = Skews(parts.engine).request(model, wanted, rows=rows, served=served, window_s=policy.window_s)
     checks = Checks(parts.engine, owner=owner, lease_s=parts.settings.lease_s)
     return _waited(parts, checks, check, owner, quiet=quiet)

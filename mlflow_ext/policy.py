@@ -199,6 +199,27 @@ class PrivacyPolicy(Section):
         return frozenset({*self.drop, *self.hash})
 
 
+class SlicePolicy(Section):
+    """Rows of a window that are compared by themselves, too; the name of a column alone will do.
+
+    Attributes:
+        column: Input column whose values are slices.
+        values: These values only; without any the ten that are most frequent in the reference.
+        bins: A column of numbers with more different values is cut into so many ranges, at the reference's quantiles.
+        minimum_rows: Fewer rows in the sample of either side make the slice inconclusive.
+    """
+
+    column: str
+    values: tuple[bool | int | float | str, ...] = Field(default=(), max_length=50)
+    bins: int = Field(default=4, ge=2, le=20)
+    minimum_rows: int = Field(default=200, ge=20)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, section: Any) -> Any:
+        return {"column": section} if isinstance(section, str) else section
+
+
 class DriftPolicy(Section):
     """How a model is watched.
 
@@ -229,6 +250,7 @@ class DriftPolicy(Section):
         skew_rows: So many first rows of a version in Production, or last ones of its forerunner's, are compared once
             with what it was trained on, where there is a schedule; 0: only `mlflow-ext drift skew` does.
         ignore: Columns left out.
+        slices: Rows that are compared by themselves, too: names of columns, or values of theirs.
         performance: Realised metrics by name, and where they are bad: beyond that an alert of its own fires.
         label_growth: Share of a window's rows that must have got labels since it was measured to measure it anew.
         label_look_s: Seconds between two looks for labels of one window, within `prediction_log.feedback_wait_s`.
@@ -256,6 +278,7 @@ class DriftPolicy(Section):
     sample_rows: int = Field(default=20_000, ge=100)
     skew_rows: int = Field(default=1_000, ge=0)
     ignore: tuple[str, ...] = ()
+    slices: tuple[SlicePolicy, ...] = Field(default=(), max_length=20)
     performance: dict[str, MetricBound] = Field(default_factory=dict)
     label_growth: float = Field(default=0.05, gt=0, le=1)
     label_look_s: float = Field(default=600.0, ge=0)

@@ -1,6 +1,6 @@
 """From a profile and a window's statistics to one entry a column. What follows from them: `verdict.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ class Comparison:
 
     Attributes:
         columns: One entry a column, inputs first.
-        hypotheses: How many tests were made: what one more column costs the others.
+        hypotheses: How many tests were made, those of slices among them: what one more column costs the others.
     """
 
     columns: tuple[ColumnDrift, ...]
@@ -36,6 +36,21 @@ class _Tested:
     method: str
     effect: float
     p_value: float
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was tested about a window, or a slice of one; the chances are not corrected yet.
+
+    Attributes:
+        columns: Its columns, without an answer.
+        tests: What was tested, by column.
+        places: Order of the reference's columns.
+    """
+
+    columns: Mapping[Key, ColumnDrift]
+    tests: Sequence[tuple[Key, _Tested]]
+    places: Mapping[str, int]
 
 
 def compare(
@@ -52,6 +67,20 @@ def compare(
     Returns:
         Entries with method, effect, corrected chance and every method's numbers.
     """
+    return answered([examined(profile, window, rules, together)], rules)[0]
+
+
+def examined(
+    profile: ReferenceProfile, window: WindowStatistics, rules: Rules, together: Sequence[Multivariate] = ()
+) -> Examined:
+    """Test every column of a window; `answered` says what follows.
+
+    Args:
+        profile: The reference.
+        window: What was counted in its bins.
+        rules: What decides.
+        together: What was found about the inputs together: one more test each.
+    """
     columns: dict[Key, ColumnDrift] = {}
     tests: list[tuple[Key, _Tested]] = []
     for key in sorted(window.columns):
@@ -65,8 +94,27 @@ def compare(
         columns[both] = ColumnDrift(ALL_INPUTS, "multivariate", found.method, None, None, False)
         columns[both].measures["area"] = found.area
         tests.append((both, _Tested(columns[both], found.method, found.effect, found.p_value)))
-    chances = corrected([one.p_value for _, one in tests], rules.correction)
-    for (key, test), chance in zip(tests, chances, strict=True):
+    return Examined(columns, tests, {name: place for place, name in enumerate(profile.columns)})
+
+
+def answered(family: Sequence[Examined], rules: Rules) -> list[Comparison]:
+    """Say what tests of several windows or slices come to, one family: chances are corrected for all of them.
+
+    Returns:
+        One comparison each.
+    """
+    chances = corrected([test.p_value for one in family for _, test in one.tests], rules.correction)
+    found, begin = [], 0
+    for one in family:
+        end = begin + len(one.tests)
+        found.append(Comparison(_answered(one, chances[begin:end], rules), len(chances)))
+        begin = end
+    return found
+
+
+def _answered(one: Examined, chances: Sequence[float], rules: Rules) -> tuple[ColumnDrift, ...]:
+    columns = dict(one.columns)
+    for (key, test), chance in zip(one.tests, chances, strict=True):
         mine = columns[key]
         drifted = chance <= rules.alpha and test.effect >= rules.least_effect
         first = mine.score is None
@@ -80,9 +128,9 @@ def compare(
                 p_value=chance,
                 drifted=drifted,
             )
-    places = {name: place for place, name in enumerate(profile.columns)}
+    places = one.places
     ordered = sorted(columns, key=lambda key: (key[0], places.get(key[1], len(places)), key[1]))
-    return Comparison(tuple(columns[key] for key in ordered), len(tests))
+    return tuple(columns[key] for key in ordered)
 
 
 def corrected(p_values: Sequence[float], correction: str) -> list[float]:

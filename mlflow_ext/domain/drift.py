@@ -98,6 +98,49 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceReport:
+    """One slice that policy names: its rows of the window beside its rows of the reference.
+
+    Attributes:
+        column: Input whose values are slices.
+        value: Which rows: a value, or a range in words.
+        low: Lower end of a range, out; `None` where there is none.
+        high: Upper end of a range, in; `None` where there is none.
+        verdict: The answer about these rows.
+        reason: One sentence for people.
+        window_rows: Its rows in the window's sample.
+        reference_rows: Its rows in the reference's sample.
+        drift_share: Weighted share of compared input columns that drifted in it, 0 to 1.
+        columns: One entry a column.
+        performance: Realised metrics over its rows with feedback, by name.
+    """
+
+    column: str
+    value: str
+    low: float | None = None
+    high: float | None = None
+    verdict: DriftVerdict = DriftVerdict.INCONCLUSIVE
+    reason: str = ""
+    window_rows: int = 0
+    reference_rows: int = 0
+    drift_share: float | None = None
+    columns: tuple[ColumnDrift, ...] = ()
+    performance: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name it for people."""
+        ranged = self.low is not None or self.high is not None
+        return f"{self.column} {self.value}" if ranged else f"{self.column} = {self.value}"
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "SliceReport":
+        """Read what a report's `as_dict` gave."""
+        columns = tuple(ColumnDrift(**one) for one in data["columns"])
+        return cls(**{**data, "verdict": DriftVerdict(data["verdict"]), "columns": columns})
+
+
+@dataclass(frozen=True, slots=True)
 class DriftReport:
     """One check of one model version over one window.
 
@@ -126,6 +169,7 @@ class DriftReport:
         weights_note: What the inputs weigh, and who says so; empty when nothing was compared.
         kind: What the check is about.
         rows_version: Version that the window's rows were asked of, where it is another one than `version`.
+        slices: The slices that policy names.
     """
 
     model: str
@@ -151,6 +195,7 @@ class DriftReport:
     weights_note: str = ""
     kind: CheckKind = CheckKind.DATA
     rows_version: int | None = None
+    slices: tuple[SliceReport, ...] = ()
 
     @property
     def estimate_errors(self) -> dict[str, float]:
@@ -177,6 +222,7 @@ class DriftReport:
                 "window": Window(since, until),
                 "verdict": DriftVerdict(data["verdict"]),
                 "columns": columns,
+                "slices": tuple(SliceReport.from_dict(one) for one in data.get("slices", ())),
                 "kind": CheckKind(data.get("kind", CheckKind.DATA)),
                 "performance_verdict": None if judged is None else DriftVerdict(judged),
                 "root_cause": None if cause is None else RootCause.from_dict(cause),

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -44,6 +44,8 @@ KIND_TAG = "mlflow_ext.kind"
 _PERFORMANCE = "performance/"
 _COLUMNS_IN_FULL = 50
 """With more columns than these only what decides becomes metrics: MLflow writes some thousand a second."""
+_SLICED_COLUMNS_IN_FULL = 300
+"""With more columns in all slices together only those that drifted become metrics."""
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
 _OUTSIDE_ALPHABET = re.compile(r"[^A-Za-z0-9_\-.]+")
 
@@ -198,7 +200,7 @@ def metrics_of(report: DriftReport) -> dict[str, float]:
         "rows/received": None if report.received_rows is None else float(report.received_rows),
         "rows/reference": float(report.reference_rows),
     }
-    for slug, column in _slugs(report):
+    for slug, column in _slugs(report.columns):
         place = word if column.kind == "data" else f"{'skew_' if word == 'skew' else ''}{column.kind}"
         found[f"{place}/{slug}/score"] = column.score
         if column.compared:
@@ -207,6 +209,7 @@ def metrics_of(report: DriftReport) -> dict[str, float]:
         if len(report.columns) <= _COLUMNS_IN_FULL:
             found |= {f"{place}/{slug}/{method}": value for method, value in column.measures.items()}
             found[f"{place}/{slug}/weight"] = column.weight
+    found |= _of_slices(report)
     found |= {f"evidently/{name}": value for name, value in report.evidently.items()}
     found |= {f"{_PERFORMANCE}{name}": value for name, value in report.performance.items()}
     found |= {f"estimated/{name}": value for name, value in report.estimated.items()}
@@ -216,10 +219,34 @@ def metrics_of(report: DriftReport) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
-def _slugs(report: DriftReport) -> Iterator[tuple[str, ColumnDrift]]:
+def _of_slices(report: DriftReport) -> dict[str, float | None]:
+    """Name slices as `column:value`, which no column is called."""
+    found: dict[str, float | None] = {}
+    taken: set[str] = set()
+    in_full = sum(len(one.columns) for one in report.slices) <= _SLICED_COLUMNS_IN_FULL
+    for one in report.slices:
+        parts = [_OUTSIDE_ALPHABET.sub("_", part)[:40] for part in (one.column, one.value)]
+        name = ":".join(parts)
+        if name.lower() in taken:
+            name = f"{name}-{sha256(one.name.encode()).hexdigest()[:6]}"
+        taken.add(name.lower())
+        found[f"drift/{name}/share"] = one.drift_share
+        found[f"drift/{name}/verdict"] = float(one.verdict is DriftVerdict.DRIFT)
+        found[f"rows/{name}"] = float(one.window_rows)
+        for slug, column in _slugs(one.columns):
+            if column.compared and (in_full or column.drifted):
+                # an output is called as no input is
+                place = f"drift/{name}/{'' if column.kind == 'data' else 'prediction:'}{slug}"
+                found[f"{place}/score"] = column.score
+                found[f"{place}/drifted"] = float(column.drifted)
+        found |= {f"{_PERFORMANCE}{name}/{metric}": value for metric, value in one.performance.items()}
+    return found
+
+
+def _slugs(columns: Iterable[ColumnDrift]) -> Iterator[tuple[str, ColumnDrift]]:
     """Name columns in MLflow's alphabet, each differently; the true names stand in `drift.json`."""
     taken: set[tuple[str, str]] = set()
-    for column in report.columns:
+    for column in columns:
         slug = _OUTSIDE_ALPHABET.sub("_", column.column)[:150] or "_"
         if (column.kind, slug.lower()) in taken:
             slug = f"{slug}-{sha256(column.column.encode()).hexdigest()[:6]}"
@@ -260,6 +287,9 @@ def _tags(check: DriftCheck, report: DriftReport, more: Mapping[str, str]) -> li
         lines[-1] += f"  \nEvidently's own verdict, by its defaults and on a sample: {own}"
     if left_out := [f"{one.column} ({one.note})" for one in report.columns if not one.compared]:
         lines += ["", f"Not compared: {', '.join(left_out)}"]
+    if report.slices:
+        told = [f"- {_plain(one.name)}: **{one.verdict.value}**, {_plain(one.reason)}" for one in report.slices]
+        lines += ["", "Slices:", "", *told[:20], *(["- …"] if len(told) > 20 else [])]
     if report.weights_note:
         lines += ["", f"Weights: {_plain(report.weights_note)}"]
     if report.root_cause is not None:
