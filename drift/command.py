@@ -102,7 +102,13 @@ def history(model: str, limit: int, as_json: bool) -> None:
 @drift.command()
 @click.argument("model")
 @click.option("--check", "check_id", type=int, help="Number of the check; the newest window with an answer by default.")
-@click.option("--kind", type=click.Choice(list(CheckKind)), default="data", show_default=True, help="Newest of these.")
+@click.option(
+    "--kind",
+    type=click.Choice([one.value for one in CheckKind]),
+    default="data",
+    show_default=True,
+    help="Newest of these.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def show(model: str, check_id: int | None, kind: str, as_json: bool) -> None:
     """Show one check of MODEL in full: columns, root cause, performance. Exit code 1 when there is none."""
