@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from drift.comparing import Compared, compare_window, for_eyes, inconclusive, rules_of
-from drift.estimated import estimate
+from drift.estimates.estimate import estimate
 from drift.performance import realised
 from drift.performance_bounds import judged
 from drift.sampling import labelled
@@ -60,8 +60,10 @@ def run_check(check: DriftCheck, sources: Sources) -> tuple[DriftReport, bytes |
         cause = _cause(compared, policy, log)
         reason = f"{reason}. {_sentence(cause.headline)}" if cause is not None and cause.headline else reason
     own, snapshot = for_eyes(compared, policy)
-    reference, outputs = compared.reference, compared.sample.outputs
-    expected = estimate(reference.sample, outputs, policy.evaluation.target, policy.evaluation.model_type)
+    reference, sample = compared.reference, compared.sample
+    expected = estimate(
+        reference.sample, sample.inputs, sample.outputs, policy.evaluation.target, policy.evaluation.model_type
+    )
     report = replace(
         compared.report,
         verdict=verdict,

@@ -1,6 +1,6 @@
 """Realised performance: what was predicted against the feedback that came back.
 
-Estimates without labels are `estimated.py`'s.
+Estimates without labels are `estimates/`.
 """
 
 from typing import Any, Literal
@@ -10,6 +10,8 @@ import pandas as pd
 
 CUT = 0.5
 """A probability from here on counts as class 1."""
+_ROUNDED = 1e-3
+"""So far may a row's probabilities be from 1 together: answers are rounded."""
 
 
 def realised(
@@ -64,6 +66,9 @@ def _classification(truth: "pd.Series[Any]", answers: pd.DataFrame) -> dict[str,
     from sklearn import metrics
 
     actual = truth.map(same_class)
+    several = class_probabilities(answers)
+    if several is not None:
+        return _of_several(actual, several)
     scores, given = _scores(answers)
     measured: dict[str, float] = {}
     if given is not None:
@@ -83,6 +88,35 @@ def probabilities(answers: pd.DataFrame) -> "np.ndarray[Any, Any] | None":
     """Give the probability of class 1 of each row; `None` where the answers are no probabilities of two classes."""
     scores, _ = _scores(answers[[name for name in answers if str(name).startswith("prediction")]])
     return None if scores is None or not len(scores) or scores.min() < 0 or scores.max() > 1 else scores
+
+
+def class_probabilities(answers: pd.DataFrame) -> "np.ndarray[Any, Any] | None":
+    """Give the probability of each of more than two classes, shape (rows, classes); `None` where there are none."""
+    names = [name for name in answers if str(name).startswith("prediction")]
+    if len(names) < 3 or not len(answers) or names != [f"prediction_{place}" for place in range(len(names))]:
+        return None
+    scores = answers[names].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    if not np.isfinite(scores).all() or scores.min() < 0 or np.abs(scores.sum(axis=1) - 1).max() > _ROUNDED:
+        return None
+    return scores
+
+
+def _of_several(actual: "pd.Series[Any]", scores: "np.ndarray[Any, Any]") -> dict[str, float]:
+    """Measure probabilities of more than two classes; nothing where labels do not say which column they are."""
+    from sklearn import metrics
+
+    names = [str(place) for place in range(scores.shape[1])]
+    if not set(actual) <= set(names):
+        return {}
+    given = scores.argmax(axis=1).astype(str)
+    measured = {
+        "accuracy": metrics.accuracy_score(actual, given),
+        "f1_macro": metrics.f1_score(actual, given, average="macro", zero_division=0),
+    }
+    if set(actual) == set(names):
+        areas = [metrics.roc_auc_score(actual == name, scores[:, place]) for place, name in enumerate(names)]
+        measured["roc_auc"] = np.mean(areas)
+    return measured
 
 
 def _scores(answers: pd.DataFrame) -> tuple["np.ndarray[Any, Any] | None", "pd.Series[Any] | None"]:

@@ -114,7 +114,7 @@ def explain(
     if not names or min(len(one) for one in known) < _LEAST_ROWS:
         return None
     drawn = [rng.permutation(one)[:MOST_ROWS] for one in known]
-    columns = [_coded(reference[name].iloc[drawn[0]], window[name].iloc[drawn[1]]) for name in names]
+    columns = [coded(reference[name].iloc[drawn[0]], window[name].iloc[drawn[1]]) for name in names]
     there, here = (np.column_stack([one[side] for one in columns]) for side in (0, 1))
     said = answer.there[drawn[0]], answer.here[drawn[1]]
     halves = len(there) // 2, len(here) // 2
@@ -172,8 +172,16 @@ def _explained(actual: Floats, predicted: Floats) -> float:
     return 1 - left / spread
 
 
-def _coded(there: "pd.Series[Any]", here: "pd.Series[Any]") -> tuple[Floats, Floats, bool]:
-    """Give a column as numbers, or as codes of its most frequent categories with NaN for all others."""
+def coded(there: "pd.Series[Any]", here: "pd.Series[Any]") -> tuple[Floats, Floats, bool]:
+    """Give a column of both sides as numbers, or as codes of its most frequent categories with NaN for all others.
+
+    Args:
+        there: The reference's values.
+        here: The window's.
+
+    Returns:
+        Both, and whether these are codes.
+    """
     if is_number(there):
         return as_numbers(there), as_numbers(here), False
     a, b = as_levels(there), as_levels(here)

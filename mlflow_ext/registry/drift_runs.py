@@ -7,7 +7,7 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -38,6 +38,8 @@ from mlflow_ext.registry.drift_history import add_step, history_run
 LOGGED_MODEL = "models:/"
 """Source of a version that was made from a logged model: this and the id, which begins with `m-`."""
 SLOT_TAG = "mlflow_ext.drift_check"
+ATTEMPT_TAG = "mlflow_ext.drift_attempt"
+"""Under which attempt the run was begun: of two workers the later one holds the lease."""
 VERDICT_TAG = "mlflow_ext.drift"
 RUN_TAG = "mlflow_ext.drift_run"
 KIND_TAG = "mlflow_ext.kind"
@@ -92,7 +94,7 @@ class DriftRuns:
         with translated():
             experiment_id = self._experiment(f"mlflow-ext/drift/{report.model}")
             history = history_run(self._client, experiment_id, report.model, report)
-            run_id = self._find(experiment_id, check) or self._begin(experiment_id, check, report, history.info.run_id)
+            run_id = self._only(experiment_id, check, report, history.info.run_id)
             # the same time in every delivery, so that MLflow recognises the same metric
             at_ms = int((check.evaluated_at or check.finished_at or check.slot).timestamp() * 1000)
             numbers = metrics_of(report)
@@ -142,17 +144,42 @@ class DriftRuns:
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def _find(self, experiment_id: str, check: DriftCheck) -> str | None:
+    def _only(self, experiment_id: str, check: DriftCheck, report: DriftReport, history: str) -> str:
+        """Give the slot's run, begun now if there is none; what others began beside it is removed.
+
+        Between the look and the beginning a worker may be stopped for longer than its lease, and wake up when another
+        one has delivered. So it looks again: the run that is finished, else that of the latest attempt, is the one.
+        """
+        slot = _slot(check)
+        if not (found := self._of_slot(experiment_id, slot)):
+            self._begin(experiment_id, check, report, history)
+            found = self._of_slot(experiment_id, slot)
+        self._remove(found[1:])
+        # one that was killed between both looks could not clear up after itself
+        for run in self._client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+            other = run.data.tags.get(SLOT_TAG, slot)
+            if other != slot and self._of_slot(experiment_id, other)[:1] != [run.info.run_id]:
+                self._remove([run.info.run_id])
+        return found[0]
+
+    def _of_slot(self, experiment_id: str, slot: str) -> list[str]:
         # a slot's key holds ':' and '@', no quote
-        runs = self._client.search_runs(
-            [experiment_id], f"tags.`{SLOT_TAG}` = '{_slot(check)}'", ViewType.ACTIVE_ONLY, max_results=1
+        runs = self._client.search_runs([experiment_id], f"tags.`{SLOT_TAG}` = '{slot}'", ViewType.ACTIVE_ONLY)
+        finished = RunStatus.to_string(RunStatus.FINISHED)
+        runs.sort(
+            key=lambda run: (run.info.status != finished, -int(run.data.tags.get(ATTEMPT_TAG, 0)), run.info.run_id)
         )
-        return runs[0].info.run_id if runs else None
+        return [run.info.run_id for run in runs]
+
+    def _remove(self, run_ids: Sequence[str]) -> None:
+        for run_id in run_ids:
+            self._client.delete_run(run_id)
 
     def _begin(self, experiment_id: str, check: DriftCheck, report: DriftReport, history: str) -> str:
         word = "skew " if report.kind is CheckKind.SKEW else ""
         tags = {
             SLOT_TAG: _slot(check),
+            ATTEMPT_TAG: str(check.attempt),
             MLFLOW_PARENT_RUN_ID: history,
             MLFLOW_RUN_NAME: f"{word}v{report.version} {check.slot:%Y-%m-%d %H:%M:%S}",
         }

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from mlflow.entities import ViewType
 from sqlalchemy import text
 
 from mlflow_ext.domain.drift import CheckState, DriftCheck
@@ -46,6 +45,8 @@ class Sweep:
         chance: Decides when and whom.
         counts: Strikes by effect.
         slowest_s: Seconds from a strike until somebody else took what the struck one held.
+        slowest: Which strike that was.
+        resumed: How often somebody else did.
     """
 
     world: World
@@ -54,10 +55,11 @@ class Sweep:
     chance: random.Random
     counts: "Counter[str]" = field(default_factory=Counter)
     slowest_s: float = 0.0
+    slowest: str = "none"
     resumed: int = 0
     _schedulers: list[Forked] = field(default_factory=list)
     _asleep: list[tuple[float, list[int]]] = field(default_factory=list)
-    _held: dict[tuple[int, int], float] = field(default_factory=dict)
+    _held: dict[tuple[int, int], tuple[float, str]] = field(default_factory=dict)
 
     def strike(self, effect: str) -> None:
         """Kill or stop: one half at a fault point, the other a scheduler with its children at a moment of chance."""
@@ -126,7 +128,7 @@ class Sweep:
             pids = [victim.pid, *strikes.children(self.directory, victim.pid)]
             _signal(pids, signal.SIGSTOP)
             self._sleeps(at, pids)
-        self._note_held(victim.pid, at)
+        self._note_held(victim.pid, at, f"{effect} at a moment of chance")
 
     def _at_a_point(self, point: str, effect: str) -> None:
         strikes.order(self.directory, point, effect)
@@ -140,25 +142,25 @@ class Sweep:
         [one] = found
         if effect == "SIGSTOP":
             self._sleeps(one.at, [one.pid])
-        self._note_held(strikes.scheduler_of(one.owner) if one.owner else one.pid, one.at)
+        self._note_held(strikes.scheduler_of(one.owner) if one.owner else one.pid, one.at, f"{effect}, {point}")
 
     def _sleeps(self, at: float, pids: list[int]) -> None:
         self._asleep.append((at + LEASE_S * self.chance.uniform(1.2, 2.0), pids))
 
-    def _note_held(self, scheduler: int, at: float) -> None:
+    def _note_held(self, scheduler: int, at: float, strike: str) -> None:
         held = text(
             "SELECT id, attempt FROM mlflow_ext.drift_check WHERE model = :model AND lease_owner LIKE :owner "
             "AND state IN ('running', 'delivering')"
         )
         with self.world.engine.connect() as connection:
             for row in connection.execute(held, {"model": self.world.model, "owner": f"%:{scheduler}:%"}):
-                self._held.setdefault((row.id, row.attempt), at)
+                self._held.setdefault((row.id, row.attempt), (at, strike))
 
     def _see_who_went_on(self) -> None:
-        for (number, attempt), at in list(self._held.items()):
+        for (number, attempt), (at, strike) in list(self._held.items()):
             check = Checks(self.world.engine).get(number)
             if check.attempt > attempt or check.state is CheckState.DONE:
-                self.slowest_s = max(self.slowest_s, time.monotonic() - at)
+                self.slowest_s, self.slowest = max((self.slowest_s, self.slowest), (time.monotonic() - at, strike))
                 self.resumed += 1
                 del self._held[number, attempt]
 
@@ -238,7 +240,8 @@ def sweep(
         print(
             f"\nkills {one.counts['SIGKILL']}, pauses {one.counts['SIGSTOP']}; slots due {len(due)}, missed {missed}, "
             f"doubled {doubled}, MLflow runs per slot {min(per_slot)} to {max(per_slot)}; {one.resumed} checks were "
-            f"held by a struck one, resumed at most {after_lease_s:.1f} s after the lease ({LEASE_S:g} s); slots "
+            f"held by a struck one, resumed at most {after_lease_s:.1f} s after the lease of {LEASE_S:g} s "
+            f"({one.slowest}); slots "
             f"entered at most {entered_s:.1f} s late; {time.monotonic() - began:.0f} s"
         )
     assert (missed, doubled, set(per_slot)) == (0, 0, {1}), one.logs()
@@ -263,10 +266,10 @@ def _due(found: list[DriftCheck]) -> dict[datetime, str]:
 
 
 def _runs(world: World) -> "Counter[str]":
-    """Count the finished runs of each slot, deleted ones too; one that is not finished counts for none."""
+    """Count the runs of each slot; one that is not finished counts for many."""
     experiment = world.client.get_experiment_by_name(f"mlflow-ext/drift/{world.model}")
     assert experiment is not None
-    runs = world.client.search_runs([experiment.experiment_id], "", ViewType.ALL, max_results=10_000)
+    runs = world.client.search_runs([experiment.experiment_id], max_results=10_000)
     counted: Counter[str] = Counter()
     for run in runs:
         if HISTORY_TAG not in run.data.tags:

@@ -58,3 +58,20 @@ def test_no_nan_and_no_infinity_come_out(kind: str) -> None:
     outputs = pd.DataFrame({"prediction": [np.nan, 1.0, np.inf]})
     found = realised(outputs, labels(1, "x", 1), kind)  # type: ignore[arg-type]
     assert all(math.isfinite(value) for value in found.values())
+
+
+def test_probabilities_of_three_classes_are_measured() -> None:
+    """The largest is the answer; labels name the column by its number, in any spelling."""
+    outputs = pd.DataFrame(
+        {
+            "prediction_0": [0.7, 0.2, 0.1, 0.5],
+            "prediction_1": [0.2, 0.5, 0.3, 0.3],
+            "prediction_2": [0.1, 0.3, 0.6, 0.2],
+        }
+    )
+    found = realised(outputs, labels(0, "1", 2.0, 1), "classifier")
+    assert found["accuracy"] == 0.75
+    # class 0: 3 of 3 pairs in order; 1: 3.5 of 4; 2: 3 of 3
+    assert found["roc_auc"] == pytest.approx((1 + 3.5 / 4 + 1) / 3)
+    assert "roc_auc" not in realised(outputs, labels(0, 1, 1, 1), "classifier")
+    assert "accuracy" not in realised(outputs, labels("a", "b", "c", "a"), "classifier")
