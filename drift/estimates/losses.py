@@ -95,8 +95,8 @@ class _Sides:
         missed = losses - of_unseen
         expected = max(float(of_window.mean() + weights @ missed), least)
         of_reference = float(np.sum((weights * (missed - weights @ missed)) ** 2))
-        # what the window's own errors add by chance: as a multiple of what is expected, for large losses vary more
-        multiple = float(weights @ (missed / of_unseen) ** 2)
+        # what the window's own errors add by chance: relative to what is expected, for large losses vary more
+        multiple = float((weights @ missed**2) / (weights @ of_unseen**2))
         by_chance = multiple * float(np.sum(of_window**2)) / len(of_window) ** 2
         return expected, float(np.sqrt(of_reference + by_chance)) / expected
 

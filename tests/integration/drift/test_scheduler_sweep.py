@@ -25,7 +25,7 @@ from tests.integration.drift.conftest import World
 from tests.integration.drift.nursery import LOG, Forked, Nursery
 
 STRIKES = int(os.environ.get("SCHEDULER_STRIKES", "50"))
-CRON = "* * * * * */2"
+CRON = "* * * * * */3"
 LEASE_S = 2.0
 LATE_S = 5.0
 """So soon after the lease has ended somebody else has to be at it."""
@@ -221,9 +221,9 @@ def sweep(
             one.strike(effect)
         one.until(one.settled, 60)
         last = checks.history(world.model, 1)[0].slot
-        one.until(lambda: checks.history(world.model, 1)[0].slot > last + timedelta(seconds=3), 30)
+        one.until(lambda: checks.history(world.model, 1)[0].slot > last + timedelta(seconds=3), 60)
         Schedules(world.engine).pause(world.model, "test")
-        one.until(lambda: all(_ended(check) for check in checks.history(world.model, 10_000)), 60)
+        one.until(lambda: all(_ended(check) for check in checks.history(world.model, 10_000)), 300)
     finally:
         one.close()
 
