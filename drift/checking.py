@@ -40,20 +40,28 @@ def check_next(checks: Checks, sources: Sources, catch_up: Callable[[], bool]) -
     _log.info("drift.begins check=%d model=%s slot=%s attempt=%d", check.id, check.model, check.slot, check.attempt)
     with checks.lease.held(check.id, check.attempt):
         try:
-            _run(check, checks, sources, catch_up)
+            _run_or_put_back(check, checks, sources, catch_up)
         except ConflictError as exc:
+            # another worker has taken it over: its word counts
             _log.warning("drift.lost check=%d reason=%s", check.id, exc)
-        except UnavailableError as exc:
-            wait_s = check.retry_after_s
-            _log.warning("drift.waits check=%d wait_s=%.0f reason=%s", check.id, wait_s, exc)
-            checks.postpone(check, CheckState.DUE, str(exc), wait_s)
-        except MlflowExtError as exc:
-            _log.warning("drift.failed check=%d model=%s reason=%s", check.id, check.model, exc)
-            checks.fail(check, str(exc))
-        except Exception as exc:  # a defect that one model's data meets must not stop the checks of the others
-            _log.exception("drift.crashed check=%d model=%s", check.id, check.model)
-            checks.fail(check, f"{type(exc).__name__}: {exc}"[:1000])
     return True
+
+
+def _run_or_put_back(check: DriftCheck, checks: Checks, sources: Sources, catch_up: Callable[[], bool]) -> None:
+    try:
+        _run(check, checks, sources, catch_up)
+    except ConflictError:
+        raise
+    except UnavailableError as exc:
+        wait_s = check.retry_after_s
+        _log.warning("drift.waits check=%d wait_s=%.0f reason=%s", check.id, wait_s, exc)
+        checks.postpone(check, CheckState.DUE, str(exc), wait_s)
+    except MlflowExtError as exc:
+        _log.warning("drift.failed check=%d model=%s reason=%s", check.id, check.model, exc)
+        checks.fail(check, str(exc))
+    except Exception as exc:  # a defect that one model's data meets must not stop the checks of the others
+        _log.exception("drift.crashed check=%d model=%s", check.id, check.model)
+        checks.fail(check, f"{type(exc).__name__}: {exc}"[:1000])
 
 
 def caught_up(index: Segments, spool_dir: Path, timeout_s: float) -> bool:

@@ -7,7 +7,7 @@ is found again by its slot's tag.
 import logging
 from collections.abc import Callable
 
-from mlflow_ext.domain.drift import CheckState, DriftVerdict
+from mlflow_ext.domain.drift import CheckState, DriftCheck, DriftVerdict
 from mlflow_ext.errors import ConflictError, UnavailableError
 from mlflow_ext.policy import ModelPolicy
 from mlflow_ext.registry.drift_runs import DriftRuns, RunDocuments
@@ -65,12 +65,20 @@ def deliver_next(
         except UnavailableError as exc:
             wait_s = check.retry_after_s
             _log.warning("drift.delivery_waits check=%d wait_s=%.0f reason=%s", check.id, wait_s, exc)
-            checks.postpone(check, CheckState.COMPUTED, str(exc), wait_s)
+            reason = str(exc)
+            _kept(lambda: checks.postpone(check, CheckState.COMPUTED, reason, wait_s), check)
             return True
-        try:
-            checks.delivered(check, run_id)
-        except ConflictError as exc:
-            _log.warning("drift.delivery_conflict check=%d reason=%s", check.id, exc)
+        if not _kept(lambda: checks.delivered(check, run_id), check):
             return True
     _log.info("drift.delivered check=%d model=%s run=%s", check.id, check.model, run_id)
+    return True
+
+
+def _kept(write: Callable[[], None], check: DriftCheck) -> bool:
+    """Write what became of it; False when another worker has taken it over, whose word counts."""
+    try:
+        write()
+    except ConflictError as exc:
+        _log.warning("drift.delivery_conflict check=%d reason=%s", check.id, exc)
+        return False
     return True

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlflow_ext.domain.root_cause import RootCause
 
+_FIRST_WAIT_S = 2.0
 _LONGEST_WAIT_S = 60.0
 
 
@@ -277,7 +278,12 @@ class DriftCheck:
 
     @property
     def retry_after_s(self) -> float:
-        """Seconds to wait before what could not be done is tried again: longer each time, a minute at most."""
+        """Seconds to wait before what could not be done is tried again: longer each time, a minute at most.
+
+        Workers that died on it count as attempts, too, but say nothing about who does not answer now.
+        """
+        if self.error is None:
+            return _FIRST_WAIT_S
         return min(2.0 ** min(self.attempt, 10), _LONGEST_WAIT_S)
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,13 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from mlflow import MlflowClient
 from sqlalchemy import Engine
 
 from mlflow_ext.domain.alerts import AlertState
 from mlflow_ext.domain.drift import DriftCheck, DriftVerdict
 from mlflow_ext.domain.promotion import Promotion, PromotionState
 from mlflow_ext.domain.retraining import Retraining, RetrainingState, Trigger
+from mlflow_ext.domain.stages import Stage
+from mlflow_ext.registry.client import MlflowRegistry, connect
 from mlflow_ext.store.alerts import Alerts
 from mlflow_ext.store.checks import Checks
 from mlflow_ext.store.engine import make_engine
@@ -143,13 +145,13 @@ def in_production(stack: Up, tmp_path: Path) -> Iterator[None]:
         subprocess.run([*git, *command], check=True)
     rows_of(4_000, 0, changed=False).to_parquet(tmp_path / "first.parquet", index=False)
     subprocess.run(
-        [shutil.which("python") or "python", str(PROJECT / "train.py"), str(tmp_path / "first.parquet"), MODEL],
+        [sys.executable, str(PROJECT / "train.py"), str(tmp_path / "first.parquet"), MODEL],
         env={**stack.environment, "MLFLOW_TRACKING_URI": stack.mlflow_url},
         cwd=tmp_path,
         check=True,
         timeout=120,
     )
-    MlflowClient(stack.mlflow_url, stack.mlflow_url).transition_model_version_stage(MODEL, "1", "Production")
+    MlflowRegistry(connect(stack.mlflow_url)).set_stage(MODEL, 1, Stage.PRODUCTION)
     file = stack.directory / "mlflow-ext.yaml"
     before = file.read_text()
     document = yaml.safe_load(before)
