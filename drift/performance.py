@@ -95,7 +95,7 @@ def class_probabilities(answers: pd.DataFrame) -> "np.ndarray[Any, Any] | None":
     names = [name for name in answers if str(name).startswith("prediction")]
     if len(names) < 3 or not len(answers) or names != [f"prediction_{place}" for place in range(len(names))]:
         return None
-    scores = answers[names].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    scores: np.ndarray[Any, Any] = answers[names].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
     if not np.isfinite(scores).all() or scores.min() < 0 or np.abs(scores.sum(axis=1) - 1).max() > _ROUNDED:
         return None
     return scores

@@ -51,7 +51,7 @@ def estimate_classes(
     if not known.all() and not reference[target].isna().to_numpy()[~known].all():
         last = f"0 and {classes - 1}" if classes == 2 else f"0 to {classes - 1}"
         return f"the reference's labels are other than {last}"
-    truth = actual[known].astype(int).to_numpy()
+    truth: NDArray[Any] = actual[known].astype(int).to_numpy()
     if np.bincount(truth, minlength=classes).min() < LEAST_LABELS:
         return f"the reference has fewer than {LEAST_LABELS} labels of one of the classes"
     return _summary(_worlds(learnt[known], truth, scores, random))

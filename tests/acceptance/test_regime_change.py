@@ -42,7 +42,6 @@ POLICIES: dict[str, Any] = {
             "window_s": 10.0,
             "minimum_rows": 300,
             "sample_rows": 1_000,
-            "label_look_s": 1.0,
             "performance": {"roc_auc": {"below": GOOD, "minimum_rows": 300}},
         },
         "retraining": {
@@ -56,7 +55,7 @@ POLICIES: dict[str, Any] = {
         },
     }
 }
-PATIENCE_S = 240.0
+PATIENCE_S = 300.0
 """For each step; all of them together take some minute on an idle machine."""
 TRAIN = """
 import sys, tempfile
@@ -110,10 +109,10 @@ class WorldAtWork(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Score 60 rows four times a second."""
+        """Score 60 rows twice a second."""
         with httpx.Client(timeout=30) as session:
             turn = 0
-            while not self._over.wait(0.25):
+            while not self._over.wait(0.5):
                 turn += 1
                 try:
                     self._ask(session, turn)
@@ -156,7 +155,7 @@ def in_production(stack: Up, tmp_path: Path) -> Iterator[None]:
     before = file.read_text()
     document = yaml.safe_load(before)
     # only while this test runs: other tests share the scheduler
-    document["models"][MODEL]["drift"]["schedule"] = "* * * * * */5"
+    document["models"][MODEL]["drift"]["schedule"] = "* * * * * */10"
     _write(file, yaml.safe_dump(document))
     yield
     _write(file, before)
@@ -183,7 +182,7 @@ def engine(stack: Up) -> Iterator[Engine]:
     one.dispose()
 
 
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(1_500)
 def test_a_changed_world_is_recovered_from_unattended(stack: Up, world: WorldAtWork, engine: Engine) -> None:
     """Drift and bad answers are alerted, the retrained version passes its gates and is promoted, all is well again."""
     checks, alerts = Checks(engine), Alerts(engine)

@@ -18,6 +18,7 @@ from mlflow_ext.domain.drift import CheckState, DriftCheck
 from mlflow_ext.registry.drift_history import HISTORY_TAG
 from mlflow_ext.registry.drift_runs import SLOT_TAG
 from mlflow_ext.store.checks import Checks
+from mlflow_ext.store.replicas import Replicas
 from mlflow_ext.store.schedules import Schedules
 from mlflow_ext.store.slots import next_slot
 from tests.integration.drift import strikes
@@ -63,8 +64,8 @@ class Sweep:
 
     def strike(self, effect: str) -> None:
         """Kill or stop: one half at a fault point, the other a scheduler with its children at a moment of chance."""
-        # one of both is awake: that nobody resumes while nobody is there is no news
-        self.until(lambda: effect == "SIGKILL" or not self._asleep, 30)
+        # the other one is there, and awake: that nobody resumes while nobody is there is no news
+        self.until(lambda: not self._asleep and self._both_there(), 60)
         self.until(lambda: self._attempts() < _MOST_ATTEMPTS, 60)
         end = time.monotonic() + self.chance.uniform(0.1, 1.5)
         self.until(lambda: time.monotonic() > end, 10)
@@ -119,8 +120,7 @@ class Sweep:
             self._see_who_went_on()
 
     def _somewhere(self, effect: str) -> None:
-        asleep = {pid for _, pids in self._asleep for pid in pids}
-        victim = self.chance.choice([one for one in self._schedulers if one.pid not in asleep])
+        victim = self.chance.choice(self._schedulers)
         at = time.monotonic()
         if effect == "SIGKILL":
             # its children end by themselves
@@ -164,6 +164,10 @@ class Sweep:
                 self.slowest_s, self.slowest = max((self.slowest_s, self.slowest), (time.monotonic() - at, strike))
                 self.resumed += 1
                 del self._held[number, attempt]
+
+    def _both_there(self) -> bool:
+        living = {one.pid for one in Replicas(self.world.engine).living(role="drift")}
+        return {one.pid for one in self._schedulers} <= living
 
     def _attempts(self) -> int:
         most = text(
