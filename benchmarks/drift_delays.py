@@ -1,4 +1,4 @@
-"""How many minutes flights of 2013 are late: a regressor and its answers, for estimates of its errors without labels."""
+"""How many minutes the flights of 2013 are late, and a regressor of it, whose errors are estimated without labels."""
 
 import sys
 from importlib import import_module

@@ -1,8 +1,8 @@
 """Performance estimated without labels beside what came true: the flights of 2013, each month from March on.
 
 The calibration is learnt twice: from flights that the model had not seen (the second half of February), and from those
-that it was trained on, which flatter it. And a regressor of the minutes that a flight is late: its errors, estimated from
-flights that it had not seen.
+that it was trained on, which flatter it. And a regressor of the minutes that a flight is late: its errors, estimated
+from flights that it had not seen.
 """
 
 from collections.abc import Sequence

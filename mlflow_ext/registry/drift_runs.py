@@ -173,7 +173,12 @@ class DriftRuns:
 
     def _remove(self, run_ids: Sequence[str]) -> None:
         for run_id in run_ids:
-            self._client.delete_run(run_id)
+            try:
+                self._client.delete_run(run_id)
+            except MlflowException:
+                # another worker has seen it, too, and was faster
+                if self._client.get_run(run_id).info.lifecycle_stage != LifecycleStage.DELETED:
+                    raise
 
     def _begin(self, experiment_id: str, check: DriftCheck, report: DriftReport, history: str) -> str:
         word = "skew " if report.kind is CheckKind.SKEW else ""
