@@ -1,7 +1,8 @@
 """The drift engine on real data: the flights of 2013, reference January and February, windows of weeks and months.
 
-Each window's verdict with the columns that drifted most, Evidently's beside, and what a model of January and February
-really did. Control: the same rows shuffled in time, where no window can have drifted.
+Each window's verdict with the columns that drifted most and the root cause, Evidently's verdict beside, and how well a
+model of January and February did: estimated without labels (calibrated on the second half of February, which it has not
+seen), and really. Control: the same rows shuffled in time, where no window can have drifted.
 """
 
 import json
@@ -10,24 +11,23 @@ from collections.abc import Sequence
 from datetime import timedelta
 from importlib import import_module
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.drift_calibration import evidently
+from benchmarks.drift_causes import HourlyCounts, cause, counted
 from benchmarks.findings import command_line, keep
 from drift.engine.comparison import Comparison, compare
-from drift.engine.counting import count_file
 from drift.engine.profile import ReferenceProfile
 from drift.engine.profiling import profile_of
 from drift.engine.rules import Rules
-from drift.engine.statistics import Key
+from drift.engine.statistics import WindowStatistics
 from drift.engine.verdict import decide
+from drift.estimates.estimate import estimate
 from drift.reference import spread
 
 SEED = 7
@@ -36,6 +36,10 @@ SHUFFLES = 5
 MOST_FALSE = 0.05
 NAMED = 5
 SPANS = {"month": "MS", "week": "W-MON"}
+LENGTHS = {"month": pd.DateOffset(months=1), "week": pd.DateOffset(days=7)}
+ZONE = "America/New_York"
+TRAINED_UNTIL = pd.Timestamp(2013, 2, 15)
+ESTIMATED = ("roc_auc", "roc_auc_low", "roc_auc_high")
 
 
 def flights() -> tuple[pd.DataFrame, list[str]]:
@@ -44,14 +48,9 @@ def flights() -> tuple[pd.DataFrame, list[str]]:
     # packages of projects/ are no part of ours: they are found only now
     data, model_of = import_module("flights.data"), import_module("flights.model")
     rows = data.load()
-    training = rows[rows["date"] < pd.Timestamp(2013, 2, 15)]
+    training = rows[rows["date"] < TRAINED_UNTIL]
     model = model_of.build("good", 100, SEED).fit(data.as_features(training), training["target"])
     return rows.assign(prediction=model.predict_proba(data.as_features(rows))[:, 1]), list(data.FEATURES)
-
-
-def kinds(schema: pa.Schema) -> dict[str, Key]:
-    """Mark inputs and the prediction."""
-    return {name: ("prediction" if name == "prediction" else "data", name) for name in schema.names}
 
 
 def profiled(rows: pd.DataFrame) -> ReferenceProfile:
@@ -60,14 +59,11 @@ def profiled(rows: pd.DataFrame) -> ReferenceProfile:
     return profile_of(table.column_names, table.column, source="flights")
 
 
-def judged(profile: ReferenceProfile, rows: pd.DataFrame) -> tuple[str, Comparison]:
+def judged(profile: ReferenceProfile, rows: pd.DataFrame) -> tuple[str, Comparison, WindowStatistics]:
     """Judge one window by the default rules."""
-    file = BytesIO()
-    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), file)
-    file.seek(0)
-    counts = count_file(file, profile, kinds)
+    counts = counted(profile, rows)
     found = compare(profile, counts, Rules())
-    return decide(found, Rules(), window_rows=counts.rows, reference_rows=profile.rows)[0].value, found
+    return decide(found, Rules(), window_rows=counts.rows, reference_rows=profile.rows)[0].value, found, counts
 
 
 def windows(rows: pd.DataFrame, span: str) -> list[tuple[pd.Timestamp, pd.DataFrame]]:
@@ -88,13 +84,16 @@ def measure(rows: pd.DataFrame, features: list[str], asked: bool) -> dict[str, A
     is_reference = rows["date"] < pd.Timestamp(2013, 3, 1)
     reference = rows[is_reference]
     profile = profiled(reference[compared])
-    sample = pa.Table.from_pandas(
-        reference[compared].iloc[spread(len(reference), SAMPLE_ROWS, SEED)], preserve_index=False
-    )
+    sample = reference[compared].iloc[spread(len(reference), SAMPLE_ROWS, SEED)]
+    learnt = reference[reference["date"] >= TRAINED_UNTIL][["prediction", "target"]]
+    hours = HourlyCounts.of(rows, compared)
     found: dict[str, Any] = {"reference_rows": len(reference), "windows": [], "control": []}
     for span in SPANS:
         for begin, window in windows(rows, span):
-            verdict, comparison = judged(profile, window[compared])
+            verdict, comparison, counts = judged(profile, window[compared])
+            some = window[compared].iloc[spread(len(window), SAMPLE_ROWS, SEED)]
+            nothing = pd.DataFrame(index=some.index)
+            expected = estimate(learnt, nothing, some[["prediction"]], "target", "classifier", seed=SEED)
             drifted = sorted((one for one in comparison.columns if one.drifted), key=lambda one: -(one.score or 0))
             one = {
                 "span": span,
@@ -105,10 +104,14 @@ def measure(rows: pd.DataFrame, features: list[str], asked: bool) -> dict[str, A
                 "notes": {each.column: each.note for each in comparison.columns if each.note},
                 "roc_auc": round(float(roc_auc_score(window["target"], window["prediction"])), 3),
                 "late_share": round(float(window["target"].mean()), 3),
+                "estimated": {name: round(expected.metrics[name], 3) for name in ESTIMATED},
             }
+            if drifted:
+                hours.since, hours.until = (moment.tz_localize(ZONE) for moment in (begin, begin + LENGTHS[span]))
+                why = cause(comparison.columns, sample, some, counts, profile, hours)
+                one |= {"why": why.headline, "in_full": why.sentences}
             if asked:
-                places = spread(len(window), SAMPLE_ROWS, SEED)
-                theirs = evidently(sample, pa.Table.from_pandas(window[compared].iloc[places], preserve_index=False))
+                theirs = evidently(*(pa.Table.from_pandas(side, preserve_index=False) for side in (sample, some)))
                 one["evidently_columns"] = sorted(theirs)
                 one["evidently_drift"] = len(theirs) >= len(compared) / 2
             found["windows"].append(one)
@@ -127,10 +130,8 @@ def report(found: dict[str, Any], how: str) -> str:
     """Write the tables."""
     parts = []
     for span in SPANS:
-        lines = [
-            f"| {span} from | rows | verdict | drifted, the largest differences | Evidently | ROC AUC | late |",
-            "|---|---|---|---|---|---|---|",
-        ]
+        heads = f"{span} from | rows | verdict | drifted, the largest differences | why | Evidently"
+        lines = [f"| {heads} | ROC AUC: estimated | true | late |", f"|{'---|' * 9}"]
         for one in found["windows"]:
             if one["span"] != span:
                 continue
@@ -142,9 +143,10 @@ def report(found: dict[str, Any], how: str) -> str:
                 theirs = (
                     f"{'drift' if one['evidently_drift'] else 'no drift'} ({len(one['evidently_columns'])} columns)"
                 )
+            value, low, high = (f"{one['estimated'][name]:.3f}" for name in ESTIMATED)
             lines.append(
-                f"| {one['begin']} | {one['rows']:,} | {one['verdict']} | {named}{more} | {theirs} | "
-                f"{one['roc_auc']:.3f} | {one['late_share']:.0%} |"
+                f"| {one['begin']} | {one['rows']:,} | {one['verdict']} | {named}{more} | {one.get('why', '')} | "
+                f"{theirs} | {value} ({low} to {high}) | {one['roc_auc']:.3f} | {one['late_share']:.0%} |"
             )
         parts.append("\n".join(lines))
     calm = {span: [one for one in found["control"] if one["span"] == span] for span in SPANS}

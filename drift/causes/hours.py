@@ -1,9 +1,10 @@
 """The drifted columns hour by hour, from the counts kept of segments. What follows from them: `since.py`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -11,12 +12,26 @@ from drift.causes.since import Found, grouped, groups_of
 from drift.engine.profile import ReferenceProfile
 from drift.engine.scale import Floats
 from drift.engine.statistics import WindowStatistics
-from drift.window import WindowLog
 
 LOOK_BACK = timedelta(days=7)
 """Hours before the window that are looked at, as far as checks of before have counted them."""
 MOST_POINTS = 240
 """Of a time line; more hours than these are put together."""
+T = TypeVar("T")
+
+
+class KeptHours(Protocol):
+    """A window whose hours were counted, and the hours before it (`window.WindowLog`)."""
+
+    def kept_hours(
+        self, profile: ReferenceProfile, look_back: timedelta, take: Callable[[WindowStatistics], T]
+    ) -> list[tuple[datetime, T]]:
+        """Give each hour, and what is wanted of its statistics.
+
+        Raises:
+            UnavailableError: PostgreSQL does not answer.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +62,7 @@ class Hours:
     columns: dict[str, ColumnHours] = field(default_factory=dict)
 
 
-def hours_of(log: WindowLog, profile: ReferenceProfile, window: WindowStatistics, names: Sequence[str]) -> Hours:
+def hours_of(log: KeptHours, profile: ReferenceProfile, window: WindowStatistics, names: Sequence[str]) -> Hours:
     """Give columns hour by hour, of the window and of what is kept of the days before it.
 
     Args:

@@ -45,9 +45,8 @@ def stack(request: pytest.FixtureRequest) -> Iterator[running.Up]:
     for item in request.session.items:
         policies |= getattr(getattr(item, "module", None), "POLICIES", {})
     for directory in _directory():
-        # six more processes that import MLflow only make everything slower; test_up_ends.py keeps them. Many tests
-        # share few cores: what gives way to all of them would never end
-        environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_EXT_BACKGROUND_NICENESS": "0"}
+        # six more processes that import MLflow would only make everything slower; test_up_ends.py keeps them
+        environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         up = running.start(directory, {**SETTINGS, "models": policies}, environment=environment)
         try:
             yield up.wait_ready()
