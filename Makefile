@@ -5,6 +5,8 @@ BIN := .venv/bin
 SETUP := .venv/.complete
 # an organisation's own certificate authority is known to the system, not to uv
 export UV_SYSTEM_CERTS ?= true
+# where Python may not keep what it has compiled, each process compiles all of MLflow anew: seconds of CPU each
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo up test test-slow bench bench-peers lint fmt docs lock clean
 
