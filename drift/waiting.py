@@ -14,6 +14,7 @@ from mlflow_ext.store.checks import Checks
 from mlflow_ext.store.pointers import SqlPointers
 from mlflow_ext.store.registry_view import SqlRegistryView
 from mlflow_ext.store.replicas import Replicas, new_replica_id
+from mlflow_ext.store.segments import Segments
 from mlflow_ext.store.skews import Skews
 
 LOOK_S = 0.3
@@ -79,9 +80,8 @@ def skew_now(parts: Services, model: str, *, version: int | None, quiet: bool = 
     if wanted is None:
         raise NotFoundError(f"no version of {model} is in Production; name one with --version")
     owner = new_replica_id()
-    if not Replicas(parts.engine).living(role=Role.DRIFT):
-        # which rows were the first is read from segments
-        _compact(parts)
+    # which rows were the first is read from segments
+    _catch_up(parts)
     policy = parts.settings.policy(model).drift
     rows = max(policy.skew_rows or DriftPolicy().skew_rows, policy.minimum_rows)
     check = Skews(parts.engine).request(model, wanted, rows=rows, served=served, window_s=policy.window_s)
@@ -116,6 +116,15 @@ def _work_here(parts: Services, owner: str) -> None:
     _compact(parts)
     if not check_step(parts, owner)():
         time.sleep(LOOK_S)
+
+
+def _catch_up(parts: Services) -> None:
+    """Bring what is in this machine's spool now into segments, or wait until a living scheduler has."""
+    from drift.checking import caught_up
+    from drift.worker import CATCH_UP_S
+
+    _compact(parts)
+    caught_up(Segments(parts.engine), parts.settings.spool_dir, CATCH_UP_S)
 
 
 def _compact(parts: Services) -> None:
