@@ -199,9 +199,11 @@ def plain(value: Any, prefix: str = "") -> Any:
         return {key: plain(item, prefix) for key, item in value.items()}
     if hasattr(value, "__dict__"):
         plainly = {key: plain(item, prefix) for key, item in vars(value).items() if key not in _VOLATILE}
+        # MLflow reads a model's versions and aliases without an order, so PostgreSQL gives them as they lie on disk
         if "_latest_version" in plainly:
-            # MLflow reads a model's versions without an order, so PostgreSQL gives them as they lie on disk
             plainly["_latest_version"].sort(key=lambda version: int(version["_version"]))
+        if isinstance(plainly.get("_aliases"), list):
+            plainly["_aliases"].sort()
         return plainly
     return _words(value, prefix) if isinstance(value, str) else value
 
