@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from drift.schedule_command import schedule
-from mlflow_ext.domain.drift import CheckKind
+from mlflow_ext.domain.drift import CheckKind, DriftCheck
 
 
 class IsoTime(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
@@ -42,16 +42,12 @@ def drift() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def run(model: str, since: datetime | None, until: datetime | None, version: int | None, as_json: bool) -> None:
     """Check MODEL now; by default the policy's window, ending now. Exit code 1 when the check fails."""
-    from drift.show import check_as_dict, show_check
     from drift.waiting import run_now
     from mlflow_ext.bootstrap import services
 
     with services(name="mlflow-ext drift run") as parts:
         check = run_now(parts, model, since=since, until=until, version=version, quiet=as_json)
-        if as_json:
-            click.echo(json.dumps(check_as_dict(check, parts.settings.mlflow_url), indent=2))
-        else:
-            show_check(check, parts.settings.mlflow_url)
+        _tell(check, parts.settings.mlflow_url, as_json=as_json)
     if check.report is None:
         sys.exit(1)
 
@@ -66,16 +62,12 @@ def skew(model: str, version: int | None, as_json: bool) -> None:
     A version that nobody has asked yet is compared with what the one in Production was asked lately. Exit code 1 when
     the check fails.
     """
-    from drift.show import check_as_dict, show_check
     from drift.waiting import skew_now
     from mlflow_ext.bootstrap import services
 
     with services(name="mlflow-ext drift skew") as parts:
         check = skew_now(parts, model, version=version, quiet=as_json)
-        if as_json:
-            click.echo(json.dumps(check_as_dict(check, parts.settings.mlflow_url), indent=2))
-        else:
-            show_check(check, parts.settings.mlflow_url)
+        _tell(check, parts.settings.mlflow_url, as_json=as_json)
     if check.report is None:
         sys.exit(1)
 
@@ -112,7 +104,6 @@ def history(model: str, limit: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def show(model: str, check_id: int | None, kind: str, as_json: bool) -> None:
     """Show one check of MODEL in full: columns, root cause, performance. Exit code 1 when there is none."""
-    from drift.show import check_as_dict, show_check
     from mlflow_ext.bootstrap import services
     from mlflow_ext.store.checks import Checks
 
@@ -123,10 +114,7 @@ def show(model: str, check_id: int | None, kind: str, as_json: bool) -> None:
         url = parts.settings.mlflow_url
     if not found:
         raise click.ClickException(f"there is no such check of {model}; mlflow-ext drift history {model} shows all")
-    if as_json:
-        click.echo(json.dumps(check_as_dict(found[0], url), indent=2))
-    else:
-        show_check(found[0], url)
+    _tell(found[0], url, as_json=as_json)
 
 
 @drift.command()
@@ -146,6 +134,15 @@ def alerts(model: str | None, firing: bool, limit: int, as_json: bool) -> None:
         click.echo(json.dumps([alert_as_dict(one) for one in found], indent=2))
     else:
         show_alerts(found)
+
+
+def _tell(check: DriftCheck, mlflow_url: str, *, as_json: bool) -> None:
+    from drift.show import check_as_dict, show_check
+
+    if as_json:
+        click.echo(json.dumps(check_as_dict(check, mlflow_url), indent=2))
+    else:
+        show_check(check, mlflow_url)
 
 
 drift.add_command(schedule)
