@@ -130,7 +130,7 @@ class Settings(BaseModel):
         segments_url: Where prediction segments are kept (any fsspec URL); unset means a directory under `data_dir`.
         reconcile_s: Seconds between two looks at MLflow when no notification comes.
         lease_s: Seconds after which a dead worker's work is taken over.
-        background_niceness: How much computing gates, drift and retraining gives way to all else: 0 (not) to 19.
+        background_niceness: How much loads, gates, drift and retraining give way to all else: 0 (not) to 19.
         traces_url: OpenTelemetry collector (OTLP over HTTP) that gets a span for each traced scoring request.
         traces_share: Share of the requests without a `traceparent` that are traced.
         mlflow_link_url: Address of MLflow in links for people; unset means `mlflow_url`.

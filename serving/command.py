@@ -57,7 +57,7 @@ def serve(host: str | None, port: int | None, workers: int | None, roles: tuple[
             hosting = stack.enter_context(_hosting())
             address = Path(hosting.getsockname())
             groups.append(_scoring(settings, url, listening.fileno(), address))
-            groups.append([_hosts(hosting.fileno())])
+            groups.append([_hosts(hosting.fileno(), settings.background_niceness)])
             click.echo(f"promotion service: {url} (docs at {url}/docs)")
             _say_who_may_ask(settings)
         if "promotion" in roles:
@@ -125,13 +125,13 @@ def _hosting() -> "Iterator[socket.socket]":
         yield opened
 
 
-def _hosts(fd: int) -> "Child":
+def _hosts(fd: int, niceness: int) -> "Child":
     from serving.children import Child
     from serving.host.environment import HOSTS
 
     return Child(
         name="model hosts",
-        command=(*_python(), "serving.host.process", "--fd", str(fd)),
+        command=(*_python(), "serving.host.process", "--fd", str(fd), "--niceness", str(niceness)),
         stop_within_s=5.0,
         environment=HOSTS,
         pass_fds=(fd,),

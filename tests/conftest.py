@@ -188,11 +188,11 @@ def answers(url: str) -> bool:
 
 
 def wait_until(holds: Callable[[], object], timeout_s: float, explain: Callable[[], str] = lambda: "") -> None:
-    """Wait for a condition of another process; fail with an explanation."""
+    """Wait for a condition of another process; fail with the end of an explanation."""
     end = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > end:
-            raise AssertionError(f"did not hold within {timeout_s} s\n{explain()}")
+            raise AssertionError(f"did not hold within {timeout_s} s\n{explain()[-4000:]}")
         time.sleep(0.05)
 
 

@@ -36,8 +36,6 @@ logger = logging.getLogger(__name__)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _REQUEST_WITHIN_S = 10.0
-_LOAD_NICER = 10
-"""Scoring on the same machine comes first: a load takes a tenth of what scoring wants, and all that it leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +47,10 @@ class _Host:
 class Forking:
     """Forks a host for each request, tells how each ended, and kills those that nobody wants any more."""
 
-    def __init__(self, listening: socket.socket) -> None:
-        """Take the socket on which requests come."""
+    def __init__(self, listening: socket.socket, niceness: int) -> None:
+        """Take the socket on which requests come, and how much a load gives way: scoring comes first."""
         self._listening = listening
+        self._niceness = niceness
         self._hosts: dict[int, _Host] = {}
         self._selector = selectors.DefaultSelector()
         self._stopped = False
@@ -93,7 +92,7 @@ class Forking:
             self._selector.close()
             for inherited in (self._listening, control, *(host.control for host in self._hosts.values())):
                 inherited.close()
-            _and_end(lambda: _be_host(request, data, parent))
+            _and_end(lambda: _be_host(request, data, parent, self._niceness))
         data.close()
         control.setblocking(False)
         self._hosts[pid] = _Host(pid, control)
@@ -152,9 +151,9 @@ def _request(control: socket.socket) -> tuple[HostRequest, socket.socket]:
         raise
 
 
-def _be_host(request: HostRequest, data: socket.socket, parent: int) -> None:
+def _be_host(request: HostRequest, data: socket.socket, parent: int, niceness: int) -> None:
     os.setsid()
-    session_gives_way(_LOAD_NICER, tries=1)
+    session_gives_way(niceness, tries=1)
     die_with(parent)
     be_first_to_go()
     _log_on()
@@ -165,7 +164,7 @@ def _be_host(request: HostRequest, data: socket.socket, parent: int) -> None:
     made: list[Answering] = []
 
     def load() -> None:
-        give_way_here(_LOAD_NICER)
+        give_way_here(niceness)
         message: Opened | Refused
         arrays: list[memoryview] = []
         try:
@@ -232,6 +231,7 @@ def main() -> None:
     """Prepare, and serve."""
     arguments = argparse.ArgumentParser(prog="python -m serving.host.process")
     arguments.add_argument("--fd", type=int, required=True, help="listening Unix socket")
+    arguments.add_argument("--niceness", type=int, default=0, help="how much a load gives way: 0 (not) to 19")
     given = arguments.parse_args()
     # a model's code has no business with our settings, the database's password among them
     for name in [name for name in os.environ if name.startswith("MLFLOW_EXT_")]:
@@ -248,10 +248,10 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     # a fork is one long call of the kernel's; hosts have sessions of their own
-    session_gives_way(_LOAD_NICER)
+    session_gives_way(given.niceness)
     with socket.socket(fileno=given.fd) as listening:
         logger.info("event=hosts_ready pid=%d", os.getpid())
-        Forking(listening).run()
+        Forking(listening, given.niceness).run()
 
 
 if __name__ == "__main__":

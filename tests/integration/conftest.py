@@ -1,5 +1,6 @@
 """Fixtures that every integration test may use, and programs for tests that need another user."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -81,10 +82,16 @@ def drive(open_tmp_path: Path) -> Iterator[Callable[..., Driven]]:
 
 @contextmanager
 def named(uid: int) -> Iterator[None]:
-    """Give a user id a name and a group for the time of a test: PostgreSQL looks its user up."""
+    """Give a user id a name and a group for the time of a test: PostgreSQL looks its user up.
+
+    One test at a time: others run beside it. A test that was killed leaves the user behind.
+    """
     name = f"mlflow-ext-{uid}"
-    subprocess.run(["useradd", "--no-create-home", "--uid", str(uid), name], check=True, capture_output=True)
-    try:
-        yield
-    finally:
+    with Path(tempfile.gettempdir(), name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run(["userdel", "--force", name], check=False, capture_output=True)
+        subprocess.run(["useradd", "--no-create-home", "--uid", str(uid), name], check=True, capture_output=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["userdel", "--force", name], check=False, capture_output=True)
