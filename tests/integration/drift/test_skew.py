@@ -1,5 +1,8 @@
 """Skew between training and serving: looked at once a version, told as a report of its own, and nothing else moves."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -168,3 +171,33 @@ def test_two_schedulers_look_once(world: World) -> None:
             text("SELECT count(*) FROM mlflow_ext.drift_check WHERE model = :model"), {"model": world.model}
         ).scalar()
     assert counted == 1
+
+
+def test_the_command_tells_what_it_found(world: World) -> None:
+    """`drift skew` compares and prints, `show --kind skew` prints it again; a wrong version is a clear mistake."""
+    world.with_policy(schedule=NEVER)
+    world.score(rows_like_training(600, seed=2, shift=1.0), batch=10)
+
+    def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "mlflow_ext.cli", "drift", *arguments],
+            env=world.environment(COLUMNS="150"),
+            cwd=world.directory,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    told = command("skew", world.model, "--version", "1")
+    assert told.returncode == 0, told.stderr
+    assert "the first rows that version 1 was asked" in told.stdout
+    assert "region" in told.stdout
+    answer = json.loads(command("skew", world.model, "--version", "1", "--json").stdout)
+    assert (answer["kind"], answer["verdict"]) == ("skew", "drift")
+    again = json.loads(command("show", world.model, "--kind", "skew", "--json").stdout)
+    assert again["verdict"] == "drift"
+    mistaken = command("skew", world.model, "--version", "7")
+    assert mistaken.returncode == 1
+    assert "7" in mistaken.stderr
+    assert "Traceback" not in mistaken.stderr
