@@ -165,6 +165,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=15, help="a turn takes")
     parser.add_argument("--rate", type=float, default=200, help="requests a second")
     given = parser.parse_args(words)
+    if given.turns < 2:
+        parser.error("--turns: an interval needs two of each kind at least")
     # the platform that was started is stopped whatever ends this program
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     before = machine()

@@ -80,7 +80,8 @@ def _measured(request: dict[str, object]) -> dict[str, object]:
         if first is None:
             first = model
             model.predict(rows)
-            peak, resident = _peak(), _resident()
+            # in this order: the peak is never below what was resident before it was asked for
+            resident, peak = _resident(), _peak()
     # the first load imports what this model alone needs; a service that restarts pays for that once
     return {
         "first_s": times[0],

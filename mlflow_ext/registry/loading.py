@@ -4,6 +4,7 @@ Evaluation, serving, replays and the evaluator plugin all come through here; a t
 nobody else calls MLflow's loaders. The checks themselves are in `artifacts.py`.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,11 @@ def open_model(
 
 
 def load_judged(directory: Path) -> PyFuncModel:
-    """Load files that `fetch` gave, and that nobody else could have changed since."""
+    """Load files that `fetch` gave, and that nobody else could have changed since.
+
+    They stay as they are: from here on this process writes no bytecode beside the code that it imports, a model's own
+    among it, now or with its first prediction.
+    """
+    sys.dont_write_bytecode = True
     model: PyFuncModel = mlflow.pyfunc.load_model(directory.as_uri(), suppress_warnings=True)
     return model

@@ -62,7 +62,12 @@ def made(directory: Path, load: str = "pass", predict: str = "pass") -> Path:
 
 def living(process: psutil.Process) -> list[psutil.Process]:
     """Give the hosts, and what they have started."""
-    return [one for one in process.children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
+    found = []
+    for one in process.children(recursive=True):
+        # it may end while we look
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [one] if one.status() != psutil.STATUS_ZOMBIE else []
+    return found
 
 
 def test_a_host_lives_until_it_is_let_go(running: tuple[Opens, psutil.Process], tmp_path: Path) -> None:
