@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, and_, bindparam, func, or_, select, text
+from sqlalchemy import ARRAY, BigInteger, Engine, and_, bindparam, func, or_, select, text
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from mlflow_ext.domain.events import RegistryEvent, RegistryEventKind
 from mlflow_ext.domain.stages import STAGE_OF_ALIAS, STAGE_TAG
@@ -17,6 +18,7 @@ from mlflow_ext.store.engine import reading, translated
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE, SCHEMA, registry_event
 
 _LATEST = 200
+_KEPT_MODELS = 100
 
 _CURSOR = f"SELECT xact::text, event_id FROM {SCHEMA}.consumer_cursor WHERE consumer = :consumer"
 
@@ -24,8 +26,8 @@ _event = registry_event.c
 # as `RegistryEvent` takes them
 _COLUMNS = ("id", "at", "model", "version", "kind", "key", "old", "new", "workspace", "ours")
 
-_MOVES = (
-    select(*(_event[name] for name in _COLUMNS))
+_NEWEST = (
+    select(_event.id)
     .where(
         _event.model == bindparam("of_model"),
         _event.workspace == bindparam("of_workspace"),
@@ -37,6 +39,12 @@ _MOVES = (
     )
     .order_by(_event.id.desc())
     .limit(_LATEST)
+    .subquery()
+)
+# as one value: each row more costs whoever looks often
+_MOVES = select(func.array_agg(aggregate_order_by(_NEWEST.c.id, _NEWEST.c.id.desc())))
+_BY_ID = select(*(_event[name] for name in _COLUMNS)).where(
+    _event.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))
 )
 
 _PAST_CURSOR = f"""
@@ -62,6 +70,8 @@ class SqlEventLog:
         """Take the database, and the workspace whose marks `latest` gives."""
         self._engine = engine
         self._workspace = workspace
+        # what was written stays as it was written
+        self._kept: dict[str, dict[int, RegistryEvent]] = {}
 
     def read(self, consumer: str, limit: int = 500) -> list[RegistryEvent]:
         """Give events past the consumer's cursor, in order, without those a running transaction may still precede.
@@ -93,8 +103,18 @@ class SqlEventLog:
             UnavailableError: The database does not answer, or has no tables of ours.
         """
         with reading(self._engine) as connection:
-            rows = connection.execute(_MOVES, {"of_model": model, "of_workspace": self._workspace})
-            return [_read(row) for row in rows]
+            of = {"of_model": model, "of_workspace": self._workspace}
+            ids = connection.execute(_MOVES, of).scalar_one() or []
+            known = self._kept.pop(model, {})
+            new = [one for one in ids if one not in known]
+            if new:
+                known |= {row[0]: _read(row) for row in connection.execute(_BY_ID, {"ids": new})}
+        found = {one: known[one] for one in ids if one in known}
+        self._kept[model] = found
+        if len(self._kept) > _KEPT_MODELS:
+            # the one that was asked for the longest time ago
+            self._kept.pop(next(iter(self._kept)), None)
+        return list(found.values())
 
     def now(self) -> datetime:
         """Give the database's time.

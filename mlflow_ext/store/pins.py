@@ -5,7 +5,7 @@ What is compared with a pin, and when, is in `registry/artifacts.py`.
 
 import logging
 
-from sqlalchemy import Connection, Engine, RowMapping, func, inspect, select, text
+from sqlalchemy import Connection, Engine, RowMapping, bindparam, func, inspect, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.pins import Manifest, Pin
@@ -14,6 +14,11 @@ from mlflow_ext.store.pin_table import pin as table
 from mlflow_ext.store.tables import DEFAULT_WORKSPACE, SCHEMA
 
 _log = logging.getLogger(__name__)
+
+# asked for whenever a mark moves: to build a statement costs more than to send it
+_DIGESTS = select(table.c.version, table.c.digest).where(
+    table.c.workspace == bindparam("of_workspace"), table.c.model == bindparam("of_model")
+)
 
 _FOLLOW = f"""
 CREATE OR REPLACE FUNCTION {SCHEMA}.pin_follows_version() RETURNS trigger
@@ -62,11 +67,9 @@ class SqlPins:
 
     def of(self, model: str) -> dict[int, str]:
         """Give the digests of a model's pinned versions, by version."""
-        query = select(table.c.version, table.c.digest).where(
-            table.c.workspace == self._workspace, table.c.model == model
-        )
         with reading(self._engine) as connection:
-            return {row.version: row.digest for row in connection.execute(query)}
+            rows = connection.execute(_DIGESTS, {"of_workspace": self._workspace, "of_model": model})
+            return {row.version: row.digest for row in rows}
 
     def _read(self, model: str, version: int) -> list[Pin]:
         query = select(table).where(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, func, select, text, update
+from sqlalchemy import Connection, Engine, RowMapping, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 
@@ -22,6 +22,11 @@ _log = logging.getLogger(__name__)
 
 CHANNEL = "mlflow_ext_pointer"
 """LISTEN channel; the payload is the registered model's name."""
+
+# asked for whenever a mark moves: to build a statement costs more than to send it
+_ONE = select(serving_pointer).where(
+    serving_pointer.c.workspace == bindparam("of_workspace"), serving_pointer.c.model == bindparam("of_model")
+)
 
 _PAYLOAD_CHARACTERS = 1000  # a notification holds less than 8,000 bytes, a character of UTF-8 at most 4
 _STOPPED_S = 5
@@ -44,10 +49,7 @@ class SqlPointers:
 
     def get(self, model: str) -> ServingPointer | None:
         """Give one model's pointer."""
-        table = serving_pointer.c
-        found = self._read(
-            select(serving_pointer).where(table.workspace == self._workspace, table.model == model),
-        )
+        found = self._read(_ONE, of_workspace=self._workspace, of_model=model)
         return found[0] if found else None
 
     def move(self, model: str, version: int | None, *, seen_generation: int, reason: str) -> ServingPointer:
@@ -112,9 +114,9 @@ class SqlPointers:
             .returning(serving_pointer)
         )
 
-    def _read(self, statement: Any) -> list[ServingPointer]:
+    def _read(self, statement: Any, **values: str) -> list[ServingPointer]:
         with reading(self._engine) as connection:
-            return [_pointer(row) for row in connection.execute(statement).mappings()]
+            return [_pointer(row) for row in connection.execute(statement, values).mappings()]
 
 
 @contextmanager

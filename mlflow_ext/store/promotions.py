@@ -3,7 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlflow_ext.domain.audit import AuditEvent, promotion_action
@@ -32,6 +45,12 @@ from mlflow_ext.store.triggers import CHANNEL
 _FIELDS = tuple(field for field in Promotion.__dataclass_fields__ if field != "state")
 _SETTABLE = frozenset({"report", "champion_version", "policy_hash", "run_id", "registry_at", "override_reason"})
 _OPEN = sorted(state.value for state in OPEN_STATES)
+# asked for whenever a mark moves: to build a statement costs more than to send it
+_OPEN_VERSIONS = (
+    select(table.c.version)
+    .where(table.c.model == bindparam("of_model"), table.c.state.in_(_OPEN), ~table.c.dry_run)
+    .order_by(table.c.id.desc())
+)
 _EVALUABLE = (PromotionState.REQUESTED.value, PromotionState.EVALUATING.value)
 
 
@@ -106,13 +125,8 @@ class SqlPromotions:
 
     def open_versions(self, model: str) -> list[int]:
         """Give the versions that may come to Production by an open promotion, the newest promotion first."""
-        query = (
-            select(table.c.version)
-            .where(table.c.model == model, table.c.state.in_(_OPEN), ~table.c.dry_run)
-            .order_by(table.c.id.desc())
-        )
         with reading(self._engine) as connection:
-            return list(connection.execute(query).scalars())
+            return list(connection.execute(_OPEN_VERSIONS, {"of_model": model}).scalars())
 
     def claim(self) -> Promotion | None:
         """Take the oldest promotion that nobody holds; those that only wait to be published come first."""

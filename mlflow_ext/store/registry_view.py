@@ -6,7 +6,7 @@ Nothing is written here: changes go through MLflow's API (`registry/client.py`).
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, RowMapping, text
+from sqlalchemy import Engine, RowMapping, TextClause, text
 
 from mlflow_ext.domain.stages import ModelVersion, Stage
 from mlflow_ext.errors import NotFoundError
@@ -33,6 +33,9 @@ _VERSIONS = f"""
     FROM model_versions v
     WHERE {_LIVE} AND v.name = :model
 """
+# asked for whenever a mark moves: to read a statement's text costs more than to send it
+_ALL = text(_VERSIONS + " ORDER BY v.version DESC")
+_ONE = text(_VERSIONS + " AND v.version = :version")
 
 
 class SqlRegistryView:
@@ -66,7 +69,7 @@ class SqlRegistryView:
         Raises:
             UnavailableError: The database does not answer, or has no tables of MLflow's.
         """
-        return self._read(_VERSIONS + " ORDER BY v.version DESC", model=model)
+        return self._read(_ALL, model=model)
 
     def version(self, model: str, version: int) -> ModelVersion:
         """Give one version.
@@ -75,14 +78,14 @@ class SqlRegistryView:
             NotFoundError: There is no such version.
             UnavailableError: The database does not answer, or has no tables of MLflow's.
         """
-        found = self._read(_VERSIONS + " AND v.version = :version", model=model, version=version)
+        found = self._read(_ONE, model=model, version=version)
         if not found:
             raise NotFoundError(f"MLflow's registry has no version {version} of model '{model}'")
         return found[0]
 
-    def _read(self, statement: str, **values: object) -> list[ModelVersion]:
+    def _read(self, statement: TextClause, **values: object) -> list[ModelVersion]:
         with reading(self._engine) as connection:
-            rows = connection.execute(text(statement), {"workspace": self._workspace, **values}).mappings()
+            rows = connection.execute(statement, {"workspace": self._workspace, **values}).mappings()
             return [_version(row) for row in rows]
 
 

@@ -79,6 +79,12 @@ def test_latest_gives_what_moved_marks_newest_first(parts: Parts) -> None:
     registry.set_stage("wine", 1, Stage.ARCHIVED)
     assert [(e.kind.value, e.version) for e in log.latest("wine")] == [("stage", 1), ("alias", 2), ("tag", 1)]
     assert log.latest("beer") == []
+    before = log.latest("wine")
+    registry.set_stage("wine", 2, Stage.PRODUCTION)
+    registry.set_stage("wine", 1, Stage.NONE)
+    newer = log.latest("wine")
+    assert [(e.version, e.new) for e in newer[:2]] == [(1, "None"), (2, "Production")]
+    assert newer[2:] == before
 
 
 def test_an_event_that_commits_late_is_not_lost(engine: Engine) -> None:
