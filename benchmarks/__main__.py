@@ -17,6 +17,7 @@ from benchmarks import (
     traces,
     workers,
 )
+from benchmarks.findings import keep_awake
 
 BENCHMARKS = {
     "drift": drift.main,
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "peers": peers.main,
 }
 
+keep_awake()
 if len(sys.argv) > 1:
     if sys.argv[1] not in BENCHMARKS:
         raise SystemExit(f"there is no benchmark {sys.argv[1]!r}: {', '.join(BENCHMARKS)}")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
+
 
 def ask_from_elsewhere() -> str:
     """Let this thread ask as clients on another machine do, which wait for none of our processors; say whether."""
@@ -25,6 +27,11 @@ def ask_from_elsewhere() -> str:
         else:
             return "the client goes before all others, as if it were on another machine"
     return "the client waits for processors as all others do"
+
+
+def stolen_s() -> float:
+    """Say how long this virtual machine has waited for processors that others on its host had, in seconds."""
+    return float(getattr(psutil.cpu_times(), "steal", 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,22 +115,30 @@ class Turn:
         beside: Whether what is measured went on beside it.
         took_ms: Latency of each request, from when it was due.
         lost: Requests that were not answered with 200.
+        stolen: Share of the processors' time that other machines on the same host took.
     """
 
     beside: bool
     took_ms: list[float]
     lost: int
+    stolen: float
 
     def percentile(self, percent: int) -> float:
         """Give a percentile of the latency in milliseconds."""
         return statistics.quantiles(self.took_ms, n=100)[percent - 1]
 
 
-def score(client: Client, rate: float, seconds: float) -> tuple[list[float], int]:
-    """Send requests at a steady rate; gives latencies (ms, from when each was due) and how many were lost."""
+def score(client: Client, rate: float, seconds: float) -> tuple[list[float], int, float]:
+    """Send requests at a steady rate.
+
+    Returns:
+        Latencies in milliseconds from when each was due, how many were lost, and the share of processor time stolen.
+    """
+    stolen, began = stolen_s(), time.perf_counter()
     answers = list(client.steadily(rate, lambda number: number < rate * seconds))
+    share = (stolen_s() - stolen) / (time.perf_counter() - began) / (os.cpu_count() or 1)
     lost = sum(1 for one in answers if one.version is None)
-    return [(one.ended - one.due) * 1000 for one in answers], lost
+    return [(one.ended - one.due) * 1000 for one in answers], lost, share
 
 
 def beside_in(turn: int) -> bool:
@@ -141,6 +156,8 @@ def figures(turns: Sequence[Turn]) -> dict[str, float]:
         found[f"p{percent}_ratio_low"], found[f"p{percent}_ratio_high"] = interval(quiet, beside)
         found |= {f"quiet_p{percent}_min_ms": min(quiet), f"quiet_p{percent}_max_ms": max(quiet)}
         found |= {f"beside_p{percent}_min_ms": min(beside), f"beside_p{percent}_max_ms": max(beside)}
+    for kind, name in ((False, "quiet"), (True, "beside")):
+        found[f"{name}_stolen"] = statistics.mean(one.stolen for one in turns if one.beside is kind)
     requests = sum(len(one.took_ms) for one in turns)
     return found | {"requests": requests, "lost": sum(one.lost for one in turns)}
 
@@ -182,12 +199,14 @@ def table(found: Mapping[str, float], beside: str, required: float) -> str:
         f"({found[f'p{percent}_ratio_low']:.2f} to {found[f'p{percent}_ratio_high']:.2f}) |"
         for percent in (50, 99)
     )
+    stolen = [f"{found[f'{kind}_stolen']:.1%}" for kind in ("quiet", "beside")]
     told = verdict(found["p99_ratio_low"], found["p99_ratio_high"], required)
     return f"""| latency | otherwise, ms | while {beside}, ms | ratio |
 |---|---|---|---|
 {rows}
 
-Medians of the turns' percentiles (least to greatest); ratios with their 95 % intervals.
+Medians of the turns' percentiles (least to greatest); ratios with their 95 % intervals. Other machines on
+the same host took {stolen[0]} of the processors' time in the former turns, {stolen[1]} in the latter.
 Required: p99 ratio ≤ {required}: {told}.
 """
 

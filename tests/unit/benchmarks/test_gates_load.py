@@ -12,6 +12,7 @@ def turns(judged_ms: float, noise_ms: float) -> list[Turn]:
             beside=beside_in(number),
             took_ms=[(judged_ms if beside_in(number) else 10.0) + noise_ms * (number // 2 % 2)] * 100,
             lost=0,
+            stolen=0.25 if beside_in(number) else 0.0,
         )
         for number in range(16)
     ]
@@ -28,6 +29,13 @@ def test_a_clear_ratio_is_judged() -> None:
     found = figures(turns(15.0, 0.01), 3)
     assert found["p99_ratio_low"] > REQUIRED
     assert "it is not met" in report(found, "so")
+
+
+def test_what_other_machines_took_is_said() -> None:
+    """A reader sees of which turns the host took processors away."""
+    assert "took 0.0% of the processors' time in the former turns, 25.0% in the latter" in report(
+        figures(turns(10.5, 0.01), 3), "so"
+    )
 
 
 def test_a_busy_machine_cannot_tell() -> None:
