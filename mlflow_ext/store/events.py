@@ -5,6 +5,7 @@ what commits late. So events are read in the order (transaction, id), and only t
 every running one. What an event means for a model is decided in `lifecycle/reconcile.py`.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -71,7 +72,7 @@ class SqlEventLog:
         self._engine = engine
         self._workspace = workspace
         # what was written stays as it was written
-        self._kept: dict[str, dict[int, RegistryEvent]] = {}
+        self._kept: OrderedDict[str, dict[int, RegistryEvent]] = OrderedDict()
 
     def read(self, consumer: str, limit: int = 500) -> list[RegistryEvent]:
         """Give events past the consumer's cursor, in order, without those a running transaction may still precede.
@@ -113,7 +114,7 @@ class SqlEventLog:
         self._kept[model] = found
         if len(self._kept) > _KEPT_MODELS:
             # the one that was asked for the longest time ago
-            self._kept.pop(next(iter(self._kept)), None)
+            self._kept.popitem(last=False)
         return list(found.values())
 
     def now(self) -> datetime:
