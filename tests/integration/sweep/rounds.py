@@ -14,6 +14,8 @@ from tests.integration.sweep.points import DIRECTORY, PERSON, Point
 
 _LOST_S = 120.0
 """Whatever has not come to its end by then never will."""
+_PASSED_BY_S = 10.0
+"""What has been right for so long without having been struck never comes by its point any more."""
 _LOOK_S = 0.05
 
 
@@ -27,6 +29,7 @@ class Tally:
         stuck: Models that did not come to their end.
         skipped: Models with a version that got to Production without its gates.
         slowest_s: Seconds from the end of the dead worker's lease until all was as it should be.
+        missed: Strikes that did not happen though all ended as it should: a process died at another model's point.
         problems: What was wrong, for people.
     """
 
@@ -35,6 +38,7 @@ class Tally:
     stuck: int = 0
     skipped: int = 0
     slowest_s: float = 0.0
+    missed: list[tuple[Point, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def add(self, other: "Tally") -> None:
@@ -44,6 +48,7 @@ class Tally:
         self.stuck += other.stuck
         self.skipped += other.skipped
         self.slowest_s = max(self.slowest_s, other.slowest_s)
+        self.missed += other.missed
         self.problems += other.problems
 
     @property
@@ -62,6 +67,7 @@ class Case:
         effect: `SIGKILL` or `SIGSTOP`.
         struck: When it was, by the machine's monotonic clock.
         settled: When all was as it should be, after that.
+        right: Since when all has been as it should be though it was not struck.
         command: The process of the person's command.
         gone_on: Whether the person has done what comes second.
     """
@@ -71,6 +77,7 @@ class Case:
     effect: str
     struck: float | None = None
     settled: float | None = None
+    right: float | None = None
     command: int | None = None
     gone_on: bool = False
 
@@ -181,15 +188,22 @@ class Round:
         )
 
     def _look(self, case: Case) -> None:
-        if case.struck is not None and self._ends_well(case):
-            case.settled = time.monotonic()
+        if not self._ends_well(case):
+            case.right = None
+            return
+        now = time.monotonic()
+        case.right = case.right or now
+        if case.struck is not None or now - case.right > _PASSED_BY_S:
+            case.settled = now
 
     def _judge(self, case: Case) -> Tally:
         tally = Tally(struck=case.struck is not None)
         problems: list[str] = []
-        if case.struck is None:
-            problems.append("the point was not passed")
+        if case.settled is not None and case.struck is None:
+            tally.missed.append((case.point, case.effect))
         if case.settled is None:
+            if case.struck is None:
+                problems.append("the point was not passed")
             tally.stuck += 1
             newest = self._newest(case.model)
             versions = self.ground.versions(case.model).values()

@@ -16,6 +16,7 @@ from tests.integration.sweep.rounds import Round, Tally
 HEAD = f"{'point':<36} {'effect':<8} struck  doubled  stuck  skipped  slowest s"
 TIMES = int(os.environ.get("SWEEP_TIMES", "20"))
 AT_ONCE = 13
+TRIES = 4
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +86,18 @@ def sweep(
     whole = Tally()
     with capsys.disabled():
         print(f"\n{HEAD}")
-    for some in batched(strikes, AT_ONCE):
-        for key, tally in Round(ground, some, workers, within_s).run().items():
-            rows[key].add(tally)
-            whole.add(tally)
-        with capsys.disabled():
-            print(f"{f'so far, of {len(strikes)}, in {time.monotonic() - started:.0f} s':<45} {whole.line}", flush=True)
+    left = strikes
+    # two threads of a worker are at different models: who dies at one's point may never come by the other's
+    for _ in range(TRIES):
+        for some in batched(left, AT_ONCE):
+            for key, tally in Round(ground, some, workers, within_s).run().items():
+                rows[key].add(tally)
+                whole.add(tally)
+            so_far = f"so far, of {len(strikes)}, in {time.monotonic() - started:.0f} s"
+            with capsys.disabled():
+                print(f"{so_far:<45} {whole.line}", flush=True)
+        left, whole.missed = whole.missed, []
+    whole.problems += [f"{point.name}, {effect}: the point was not passed" for point, effect in left]
     lines = [HEAD, *(f"{point:<36} {effect:<8} {tally.line}" for (point, effect), tally in rows.items())]
     lines.append(f"{'all':<36} {'':<8} {whole.line}")
     with capsys.disabled():

@@ -125,4 +125,5 @@ def interrupted(place: Place, name: str) -> Tally:
     whole = Tally()
     for tally in Interrupted(place.ground, strikes, 3, WITHIN_S, outage=lambda: OUTAGES[name](place)).run().values():
         whole.add(tally)
+    whole.problems += [f"{point.name}: no outage came" for point, _ in whole.missed]
     return whole
