@@ -117,6 +117,10 @@ class Ground:
             self.store.create_model_version(name, f"s3://bucket/{source}")
         return name
 
+    def forget(self, model: str) -> None:
+        """Remove a model from MLflow's registry: workers look at every model there each second."""
+        self.store.delete_registered_model(model)
+
     def move(self, model: str, version: int, stage: Stage) -> None:
         """Change the stage as a person does."""
         self.store.transition_model_version_stage(model, str(version), stage.value, stage is Stage.PRODUCTION)

@@ -134,6 +134,7 @@ class Round:
         found: dict[tuple[str, str], Tally] = {}
         for case in cases:
             found.setdefault((case.point.name, case.effect), Tally()).add(self._judge(case))
+            self.ground.forget(case.model)
         return found
 
     def _disturb(self, cases: list[Case]) -> None:
