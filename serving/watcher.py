@@ -20,6 +20,7 @@ from mlflow_ext.domain.serving import ServingPointer
 from mlflow_ext.domain.stages import ModelVersion
 from mlflow_ext.errors import MlflowExtError, UnavailableError
 from mlflow_ext.ports import Notifications, RegistryView
+from serving.agenda import Agenda
 from serving.last_served import ServedVersion
 from serving.metrics import Metrics
 from serving.pool import LoadedVersion, Pool
@@ -119,6 +120,7 @@ class Watcher:
         self._on_loaded = on_loaded
         self._digests: dict[tuple[str, int, str | None], str] = {}
         self._inbox: queue.SimpleQueue[str | _LoadEnded | _Improved | _Stop | None] = queue.SimpleQueue()
+        self._agenda = Agenda(self._everything)
         self._wanted: dict[str, Wanted] = {}
         self._loading: set[tuple[str, int, str | None]] = set()
         self._retries = Retries()
@@ -180,31 +182,38 @@ class Watcher:
                     self._load_ended(one)
                 elif isinstance(one, _Improved):
                     self._pool.improve(one.before, one.better)
-            names = dict.fromkeys(one for one in news if isinstance(one, str))
-            everything = None in news or time.monotonic() >= look_at
+                elif isinstance(one, str):
+                    self._agenda.add(one)
             try:
-                if everything:
-                    self._look_at_everything()
-                    look_at, pause_s = time.monotonic() + self._reconcile_s, _LOOK_AGAIN_S[0]
-                else:
-                    self._look_at(names)
+                if None in news or time.monotonic() >= look_at:
+                    self._agenda.add(None)
+                    look_at = time.monotonic() + self._reconcile_s
+                self._look_at(self._agenda.take())
+                if self._agenda.been_round:
+                    self._looked.set()
+                    pause_s = _LOOK_AGAIN_S[0]
             except UnavailableError as exc:
                 logger.warning("event=look_failed retry_in_s=%.0f reason=%r", pause_s, str(exc))
                 if not self._looked.is_set():
                     self._begin_with_served_last()
-                look_at, pause_s = time.monotonic() + pause_s, min(pause_s * 2, _LOOK_AGAIN_S[1])
+                look_at, pause_s = self._look_again(pause_s)
             # a broken assumption must not end the only thread that follows the registry: say so, and look again
             except Exception:
                 logger.exception("event=look_failed retry_in_s=%.0f", pause_s)
-                look_at, pause_s = time.monotonic() + pause_s, min(pause_s * 2, _LOOK_AGAIN_S[1])
+                look_at, pause_s = self._look_again(pause_s)
             for model in self._retries.due():
                 self._apply(model)
             self._settle()
 
+    def _look_again(self, pause_s: float) -> tuple[float, float]:
+        """Have everything looked at after a pause; gives when, and the pause after that one."""
+        self._agenda.clear()
+        return time.monotonic() + pause_s, min(pause_s * 2, _LOOK_AGAIN_S[1])
+
     def _news(self, look_at: float) -> list[str | _LoadEnded | _Improved | _Stop | None]:
         wait_s = max(0.0, min(look_at - time.monotonic(), self._retries.next_in_s()))
         try:
-            news = [self._inbox.get(timeout=wait_s)] if wait_s else [self._inbox.get_nowait()]
+            news = [self._inbox.get(timeout=wait_s if self._agenda.is_empty else 0)]
         except queue.Empty:
             return []
         while not self._inbox.empty():
@@ -227,17 +236,17 @@ class Watcher:
             self._apply(one.model)
         self._looked.set()
 
-    def _look_at_everything(self) -> None:
+    def _everything(self) -> Sequence[str]:
+        """Begin a round."""
         models = self._view.models()
         self._digests.clear()
         self._pool.know(models)
-        self._look_at(models)
         for gone in set(self._wanted) - set(models):
             self._wanted[gone] = Wanted()
             self._apply(gone)
             del self._wanted[gone]
             self._pins.pop(gone, None)
-        self._looked.set()
+        return models
 
     def _look_at(self, models: Iterable[str]) -> None:
         for model in models:

@@ -1,11 +1,12 @@
 """The promotion worker: `python -m serving.worker`, started by `mlflow-ext serve --role promotion`. Any number may run.
 
-Three threads: one follows the registry (brings marks together, opens promotions, ends those a person has outrun), one
-claims promotions and brings them to their end, one tells that the process is alive. What each step does is in
-`mlflow_ext/lifecycle`.
+Four threads: one hears what changes, one follows the registry (brings marks together, opens promotions, ends those a
+person has outrun), one claims promotions and brings them to their end, one tells that the process is alive. What each
+step does is in `mlflow_ext/lifecycle`.
 """
 
 import logging
+import queue
 import signal
 import sys
 import threading
@@ -34,6 +35,7 @@ from mlflow_ext.store.logged_requests import SegmentRequests
 from mlflow_ext.store.notifications import PgNotifications
 from mlflow_ext.store.pins import SqlPins
 from mlflow_ext.store.replicas import BEAT_S, Replicas, new_replica_id
+from serving.agenda import Agenda
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class Worker:
         self._guard = guard
         self._gaps = gaps
         self._guard_declared = False
+        self._heard: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._work = threading.Event()
         self._retry_s = _FIRST_RETRY_S
 
@@ -75,22 +78,38 @@ class Worker:
         """End all loops soon."""
         self.stopping.set()
         self._work.set()
+        self._heard.put(None)
         self._notifications.wake()
 
-    def follow(self) -> None:
-        """Look at each model whose registry entry moved, and at all of them now and then, until stopped."""
+    def hear(self) -> None:
+        """Note what changes, until stopped."""
         with self._notifications.listen(self._settings.reconcile_s) as news:
             for model in news:
                 if self.stopping.is_set():
                     return
-                try:
-                    self._keep_guard(everything=not model)
-                    for name in [model] if model else self._parts.view.models():
-                        self._look(name)
+                self._heard.put(model)
+
+    def follow(self) -> None:
+        """Look at each model whose registry entry moved, and at all of them now and then, until stopped."""
+        agenda = Agenda(self._everything)
+        while not self.stopping.is_set():
+            if agenda.is_empty:
+                agenda.add(self._heard.get())
+            while not self._heard.empty():
+                agenda.add(self._heard.get())
+            models: list[str] = []
+            try:
+                models = agenda.take()
+                for model in models:
+                    self._look(model)
+                if agenda.been_round:
                     self._retry_s = _FIRST_RETRY_S
-                except UnavailableError as exc:
-                    _log.warning("look_failed model=%s reason=%r retry_s=%s", model, str(exc), self._retry_s)
-                    self._look_again()
+            except UnavailableError as exc:
+                _log.warning("look_failed reason=%r retry_s=%s", str(exc), self._retry_s)
+                agenda.clear()
+                self._look_again()
+            # not after each model of a round: to look for work costs something
+            if agenda.is_empty or len(models) > 1:
                 self._work.set()
 
     def work(self) -> None:
@@ -105,20 +124,18 @@ class Worker:
                 _log.warning("claim_failed reason=%r", str(exc))
             self._work.wait(poll_s)
 
-    def _keep_guard(self, *, everything: bool) -> None:
-        """Let the policies' guard modes hold, once: whoever starts last has the newest.
-
-        Write down what SQL was refused, and changes that the trail lacks.
-        """
-        if everything and self._gaps is not None:
+    def _everything(self) -> list[str]:
+        """Begin a look at everything: let the guard be as the policies say, and note what the trail lacks."""
+        if self._gaps is not None:
             self._gaps.fill()
-        if self._guard is None:
-            return
-        if not self._guard_declared:
-            self._guard.set_modes(*self._settings.guard_modes())
-            self._guard_declared = True
-        if everything:
+        if self._guard is not None:
+            # once: whoever starts last has the newest policies
+            if not self._guard_declared:
+                self._guard.set_modes(*self._settings.guard_modes())
+                self._guard_declared = True
+            # what SQL was refused
             self._guard.note_refusals()
+        return self._parts.view.models()
 
     def _look(self, model: str) -> None:
         parts = self._parts
@@ -189,7 +206,7 @@ def run(settings: Settings) -> None:
         )
         worker = Worker(parts, promoter, notifications, settings, Guard(found.engine), AuditGaps(found.engine))
         failures = _run_threads(
-            worker, [worker.follow, worker.work, lambda: _tell_alive(Replicas(found.engine), name, worker)]
+            worker, [worker.hear, worker.follow, worker.work, lambda: _tell_alive(Replicas(found.engine), name, worker)]
         )
         notifications.close()
     if failures:

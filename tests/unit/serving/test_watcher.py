@@ -1,6 +1,7 @@
 """Following the registry, on the in-memory twins of the ports and a loader that does as it is told."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -73,6 +74,8 @@ class World:
     keep_previous_s: float = 1e9
     promotions: MemoryPromotions = field(default_factory=MemoryPromotions)
     load_ahead: int = 4
+    followed: list[str] = field(default_factory=list)
+    slow: frozenset[str] = frozenset()
     watcher: Watcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,6 +97,9 @@ class World:
         )
 
     def _follow(self, model: str) -> ServingPointer | None:
+        self.followed.append(model)
+        if model in self.slow:
+            time.sleep(0.02)
         if self.database_is_away:
             raise UnavailableError("PostgreSQL does not answer")
         return reconcile_pointer(model, self.registry, self.pointers, self.registry.log)
@@ -397,3 +403,33 @@ def test_a_first_start_without_the_database_is_not_ready(world: World) -> None:
     world.database_is_away = True
     world.watcher.start()
     assert not world.watcher.wait_ready(0.5)
+
+
+def test_a_look_at_everything_keeps_no_model_with_news_waiting(world: World) -> None:
+    """With a hundred models to look at a flip is seen after one of them, not after all."""
+    others = [f"other-{number}" for number in range(100)]
+    for name in others:
+        world.registry.add(name)
+    world.watcher.start()
+    assert world.watcher.wait_ready(20)
+    world.slow, world.followed = frozenset(others), []
+    world.notifications.wake()
+    wait_until(lambda: len(world.followed) > 2, 10)
+    world.stage(1, Stage.PRODUCTION)
+    world.wait_served(1)
+    assert len(set(world.followed)) < 50
+    wait_until(lambda: set(others) <= set(world.followed), 20)
+
+
+def test_ready_comes_after_a_whole_look(world: World) -> None:
+    """Not ready while one of many models cannot be looked at, whatever else happens meanwhile."""
+    for number in range(20):
+        world.registry.add(f"other-{number}")
+    world.database_is_away = True
+    world.watcher.start()
+    wait_until(lambda: bool(world.followed), 10)
+    world.watcher.improve(loaded("wine", 1), loaded("wine", 1))
+    assert not world.watcher.wait_ready(0.5)
+    world.database_is_away = False
+    assert world.watcher.wait_ready(20)
+    assert len(set(world.followed)) == 21
