@@ -36,11 +36,10 @@ class Agenda:
         Raises:
             Exception: What `everything` raises; the round is as due as it was.
         """
-        begins = self._due and not self._round
-        if begins:
+        goes_round = self._due or bool(self._round)
+        if self._due and not self._round:
             self._round = dict.fromkeys(self._everything())
             self._due = False
-        goes_on = begins or bool(self._round)
         taken, self._news = self._news, {}
         for model in taken:
             self._round.pop(model, None)
@@ -48,7 +47,7 @@ class Agenda:
             model = next(iter(self._round))
             del self._round[model]
             taken[model] = None
-        self.been_round |= goes_on and not self._round
+        self.been_round |= goes_round and not self._round
         return list(taken)
 
     def clear(self) -> None:

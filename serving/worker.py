@@ -95,6 +95,7 @@ class Worker:
         while not self.stopping.is_set():
             if agenda.is_empty:
                 agenda.add(self._heard.get())
+                continue
             while not self._heard.empty():
                 agenda.add(self._heard.get())
             models: list[str] = []
@@ -105,7 +106,7 @@ class Worker:
                 if agenda.been_round:
                     self._retry_s = _FIRST_RETRY_S
             except UnavailableError as exc:
-                _log.warning("look_failed reason=%r retry_s=%s", str(exc), self._retry_s)
+                _log.warning("look_failed models=%s reason=%r retry_s=%s", models, str(exc), self._retry_s)
                 agenda.clear()
                 self._look_again()
             # not after each model of a round: to look for work costs something

@@ -200,8 +200,6 @@ class Round:
     def _judge(self, case: Case) -> Tally:
         tally = Tally(struck=case.struck is not None)
         problems: list[str] = []
-        if case.settled is not None and case.struck is None:
-            tally.missed.append((case.point, case.effect))
         if case.settled is None:
             if case.struck is None:
                 problems.append("the point was not passed")
@@ -211,7 +209,9 @@ class Round:
             problems.append(
                 f"stuck: {newest and (newest.state, newest.reason)}, {[(v.version, v.stage) for v in versions]}"
             )
-        elif case.struck is not None:
+        elif case.struck is None:
+            tally.missed.append((case.point, case.effect))
+        else:
             tally.slowest_s = case.settled - case.struck - LEASE_S
             if tally.slowest_s > self.within_s:
                 problems.append(f"{tally.slowest_s:.1f} s after the lease")

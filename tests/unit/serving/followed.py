@@ -113,3 +113,9 @@ class World:
     def wait_served(self, version: int | None) -> None:
         """Wait until a version answers."""
         wait_until(lambda: self.served == version, 10)
+
+    def stop(self) -> None:
+        """End watching; no load waits any more."""
+        for held in self.loads.held.values():
+            held.set()
+        self.watcher.stop()

@@ -21,9 +21,7 @@ def world() -> Iterator[World]:
     for _ in range(3):
         made.registry.add("wine")
     yield made
-    for held in made.loads.held.values():
-        held.set()
-    made.watcher.stop()
+    made.stop()
 
 
 def test_ready_when_production_is_loaded(world: World) -> None:

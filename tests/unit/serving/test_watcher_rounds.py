@@ -16,7 +16,7 @@ def world() -> Iterator[World]:
     made = World()
     made.registry.add("wine")
     yield made
-    made.watcher.stop()
+    made.stop()
 
 
 def test_a_look_at_everything_keeps_no_model_with_news_waiting(world: World) -> None:
