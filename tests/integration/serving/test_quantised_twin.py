@@ -22,6 +22,7 @@ from mlflow_ext.registry.twins.making import Twin, make_twin
 from mlflow_ext.registry.twins.quantising import Quantised, quantise_twin
 from serving.codecs import mlflow_protocol
 from serving.compiled_plans import pack, unpack
+from serving.host import compiling
 from serving.host.compiling import compile_plan
 from serving.host.onnx_engine import OfferedTwin
 from serving.host.opened import OpenedVersion
@@ -79,10 +80,20 @@ def labels(plan: Plan, rows: pd.DataFrame) -> list[Any]:
 def test_it_answers(network: Any, twin: Twin, small: Quantised) -> None:
     """Its labels are those that were judged, and requests for it are computed together."""
     plan, refused = planned(network, lambda: twin.content, lambda: small.content)
-    assert (plan.engine, plan.batches, plan.inline, refused) == ("onnx-int8", True, True, None)
+    assert (plan.engine, plan.batches, refused) == ("onnx-int8", True, None)
     mine = ROWS[1::2]
     differing = (labels(plan, mine) != network.predict(mine)).mean()
     assert differing <= 2 * small.facts.changed + 0.01
+
+
+@pytest.mark.parametrize(("bound_s", "inline"), [(60.0, True), (0.0, False)])
+def test_what_it_costs_decides_where_it_is_computed(
+    network: Any, twin: Twin, small: Quantised, monkeypatch: pytest.MonkeyPatch, bound_s: float, inline: bool
+) -> None:
+    """Below the bound on the event loop, above it on a thread."""
+    monkeypatch.setattr(compiling, "INLINE_S", bound_s)
+    plan, _ = planned(network, lambda: twin.content, lambda: small.content)
+    assert plan.inline is inline
 
 
 def test_otherwise_the_unquantised_twin_answers(network: Any, twin: Twin, small: Quantised) -> None:

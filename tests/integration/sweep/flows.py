@@ -35,9 +35,10 @@ class Flow:
     gates_pass: bool = True
 
     def begin(self, ground: Ground) -> str:
-        """Make the model, and mark its candidate."""
+        """Make the model; all that names its Production agrees before anything is struck."""
         model = ground.model("good", self.candidate)
         ground.move(model, 1, Stage.PRODUCTION)
+        ground.parts.settle(model)
         return model
 
     @property

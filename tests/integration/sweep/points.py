@@ -84,7 +84,7 @@ POINTS = (
     Point("the pointer has moved", _MOVE, after=True),
     Point("before the alias follows", f"{_REGISTRY}.set_alias"),
     Point("before the tag follows", f"{_REGISTRY}.set_tags", passes=_has("stage")),
-    Point("marks agree", "mlflow_ext.bootstrap:agree_marks", after=True),
+    Point("marks agree", "mlflow_ext.bootstrap:agree_marks", after=True, passes=lambda values: bool(values[-1])),
     Point("published, in the transaction", _AUDIT, passes=_has(PromotionEvent.PUBLISHED)),
     Point("published", _RECORD, after=True, passes=_has(PromotionEvent.PUBLISHED)),
     Point("rejection, in the transaction", _AUDIT, flow="reject", passes=_has(PromotionEvent.GATES_FAILED)),

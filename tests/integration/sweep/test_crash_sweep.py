@@ -13,7 +13,7 @@ from tests.integration.sweep.nursery import Nursery
 from tests.integration.sweep.points import DIRECTORY, POINTS, Point
 from tests.integration.sweep.rounds import Round, Tally
 
-HEAD = f"{'point':<36} {'effect':<8} struck  doubled  stuck  skipped  slowest s"
+HEAD = f"{'point':<40} {'effect':<8} struck  doubled  stuck  skipped  slowest s"
 TIMES = int(os.environ.get("SWEEP_TIMES", "20"))
 AT_ONCE = 13
 TRIES = 4
@@ -95,11 +95,11 @@ def sweep(
                 whole.add(tally)
             so_far = f"so far, of {len(strikes)}, in {time.monotonic() - started:.0f} s"
             with capsys.disabled():
-                print(f"{so_far:<45} {whole.line}", flush=True)
+                print(f"{so_far:<49} {whole.line}", flush=True)
         left, whole.missed = whole.missed, []
     whole.problems += [f"{point.name}, {effect}: the point was not passed" for point, effect in left]
-    lines = [HEAD, *(f"{point:<36} {effect:<8} {tally.line}" for (point, effect), tally in rows.items())]
-    lines.append(f"{'all':<36} {'':<8} {whole.line}")
+    lines = [HEAD, *(f"{point:<40} {effect:<8} {tally.line}" for (point, effect), tally in rows.items())]
+    lines.append(f"{'all':<40} {'':<8} {whole.line}")
     with capsys.disabled():
         print(f"\n{chr(10).join(lines)}\n{workers} workers, {time.monotonic() - started:.0f} s")
     assert not whole.problems, "\n".join(whole.problems)
