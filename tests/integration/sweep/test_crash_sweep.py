@@ -15,7 +15,8 @@ from tests.integration.sweep.rounds import Round, Tally
 
 HEAD = f"{'point':<40} {'effect':<8} struck  doubled  stuck  skipped  slowest s"
 TIMES = int(os.environ.get("SWEEP_TIMES", "20"))
-AT_ONCE = 13
+MODELS_A_WORKER = 3
+"""So many at once: a stop takes a worker away from all the others, and theirs is not the time that is asked for."""
 TRIES = 4
 
 
@@ -89,7 +90,7 @@ def sweep(
     left = strikes
     # two threads of a worker are at different models: who dies at one's point may never come by the other's
     for _ in range(TRIES):
-        for some in batched(left, AT_ONCE):
+        for some in batched(left, MODELS_A_WORKER * workers):
             for key, tally in Round(ground, some, workers, within_s).run().items():
                 rows[key].add(tally)
                 whole.add(tally)
