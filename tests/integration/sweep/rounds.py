@@ -132,8 +132,11 @@ class Round:
             self._wake(everybody=True)
             self.ground.end(self._workers)
         found: dict[tuple[str, str], Tally] = {}
+        # reads the whole trail, which every round makes longer
+        findings = self.ground.audit.verify()
         for case in cases:
-            found.setdefault((case.point.name, case.effect), Tally()).add(self._judge(case))
+            tampered = [one.problem for one in findings if one.model == case.model]
+            found.setdefault((case.point.name, case.effect), Tally()).add(self._judge(case, tampered))
             self.ground.forget(case.model)
         return found
 
@@ -197,7 +200,7 @@ class Round:
         if case.struck is not None or now - case.right > _PASSED_BY_S:
             case.settled = now
 
-    def _judge(self, case: Case) -> Tally:
+    def _judge(self, case: Case, tampered: Sequence[str]) -> Tally:
         tally = Tally(struck=case.struck is not None)
         problems: list[str] = []
         if case.settled is None:
@@ -222,7 +225,7 @@ class Round:
         twice, skipped = list(self._twice(case)), list(self._without_gates(case))
         tally.doubled += bool(twice)
         tally.skipped += bool(skipped)
-        problems += [*twice, *skipped, *(finding.problem for finding in self.ground.audit.verify(case.model))]
+        problems += [*twice, *skipped, *tampered]
         tally.problems += [f"{case.point.name}, {case.effect}, {case.model}: {problem}" for problem in problems]
         return tally
 
