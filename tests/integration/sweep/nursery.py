@@ -39,7 +39,10 @@ class Nursery:
         self._count += 1
         log = self.directory / f"{role}-{self._count}.log"
         self._say({"role": role, "environment": environment, "arguments": list(arguments), "log": str(log)})
-        return int(self._until("started")["started"])
+        pid = int(self._until("started")["started"])
+        # a long sweep comes round to the numbers of processes that ended long ago
+        self._ended.pop(pid, None)
+        return pid
 
     def ended(self, pid: int) -> int | None:
         """Give a process's code, negative for a signal; `None` while it lives."""
