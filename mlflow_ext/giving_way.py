@@ -27,10 +27,11 @@ def give_way(pid: int, niceness: int) -> None:
 
     Where Linux groups processes by session (autogroup, usual on desktops and servers), a process's niceness counts in
     its session only; the group's own is what others feel. Since Linux 6.12 a process may ask for long slices of time,
-    so that whoever wakes up beside it comes first, and does not wait for some milliseconds.
+    so that whoever wakes up beside it comes first, and does not wait for some milliseconds. And all who give way keep
+    off the first of several processors, unless somebody has said already which ones they may use.
 
     Args:
-        pid: The process; nothing happens when it has ended already.
+        pid: The process, before it has begun threads; nothing happens when it has ended already.
         niceness: 0 (as all others; nothing is changed) to 19 (nearly only when nobody else computes).
     """
     if niceness == 0:
@@ -40,12 +41,15 @@ def give_way(pid: int, niceness: int) -> None:
         os.setpriority(os.PRIO_PROCESS, pid, max(niceness, os.getpriority(os.PRIO_PROCESS, pid)))
         if sys.platform == "linux":
             _take_slices(pid, _YIELDING_NS)
+            _leave_a_processor(pid)
             if os.getsid(pid) == pid:
                 _group(Path(f"/proc/{pid}/autogroup"), niceness)
 
 
 def give_way_here(more: int) -> None:
     """Let this thread, and those that it begins, compute less than the rest of its session; those begun elsewhere not.
+
+    They keep off the first of several processors, as in `give_way`.
 
     Args:
         more: How much nicer than it is: what a service that is nice itself begins must not go before it. 0: nothing is
@@ -55,6 +59,7 @@ def give_way_here(more: int) -> None:
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + more))
         _take_slices(thread, _YIELDING_NS)
+        _leave_a_processor(thread)
 
 
 def session_gives_way(niceness: int, *, tries: int = _TRIES) -> None:
@@ -85,6 +90,13 @@ def _take_slices(pid: int, length_ns: int) -> None:
     attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, nice, 0, length_ns, 0, 0)
     # an older kernel knows no slices, a container may not ask for them: its niceness is all there is
     ctypes.CDLL(None).syscall(number, pid, ctypes.create_string_buffer(attributes, len(attributes)), 0)
+
+
+def _leave_a_processor(pid: int) -> None:
+    processors = os.sched_getaffinity(pid)
+    # fewer than there are: whoever began it gives way as well, or somebody has chosen
+    if len(processors) == os.cpu_count() and len(processors) > 1:
+        os.sched_setaffinity(pid, processors - {min(processors)})
 
 
 def _group(file: Path, niceness: int, tries: int = _TRIES) -> None:

@@ -31,9 +31,9 @@ def test_a_session_of_its_own_computes_less_while_others_want_to() -> None:
     processes = [subprocess.Popen([sys.executable, "-c", BUSY], start_new_session=True) for _ in range(2)]
     others, yielding = (psutil.Process(process.pid) for process in processes)
     try:
+        give_way(yielding.pid, 10)
         for one in processes:
             os.sched_setaffinity(one.pid, core)
-        give_way(yielding.pid, 10)
         before = [one.cpu_times().user for one in (others, yielding)]
         wait_until(lambda: others.cpu_times().user - before[0] > 2, 60)
         theirs, ours = (one.cpu_times().user - was for one, was in zip((others, yielding), before, strict=True))
@@ -93,6 +93,51 @@ def test_it_takes_long_slices() -> None:
         process.communicate(b"\n")
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) != os.cpu_count() or os.cpu_count() == 1,
+    reason="only Linux lets a process keep off a processor, and only where there are several and nobody has chosen",
+)
+def test_all_who_give_way_leave_the_same_processor() -> None:
+    """Processes, threads, and what they begin keep off the first one; whoever does not give way may use it."""
+    every = os.sched_getaffinity(0)
+    script = (
+        "import os\n"
+        "from mlflow_ext.giving_way import give_way, give_way_here\n"
+        "input()\n"
+        "give_way(os.getpid(), 12)\n"
+        "give_way_here(3)\n"
+        "print(sorted(os.sched_getaffinity(0)))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    give_way(process.pid, 10)
+    assert process.communicate(b"\n")[0].decode().strip() == str(sorted(every - {min(every)}))
+
+    def give() -> set[int]:
+        give_way_here(3)
+        return os.sched_getaffinity(threading.get_native_id())
+
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(give).result() == every - {min(every)}
+    assert os.sched_getaffinity(0) == every
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process keep off a processor")
+@pytest.mark.parametrize(("may_use", "there_are"), [({0}, 1), ({1, 2, 3}, 4), ({2, 5}, 8)])
+def test_who_has_been_told_which_processors_to_use_keeps_them(
+    monkeypatch: pytest.MonkeyPatch, may_use: set[int], there_are: int
+) -> None:
+    """The only one there is, what a parent left, and what somebody chose."""
+    chosen: list[set[int]] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: may_use)
+    monkeypatch.setattr(os, "cpu_count", lambda: there_are)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, some: chosen.append(some))
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(give_way_here, 3).result()
+    assert chosen == []
+
+
 def test_niceness_0_changes_nothing() -> None:
     """As all others."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
@@ -100,6 +145,8 @@ def test_niceness_0_changes_nothing() -> None:
         before = psutil.Process(process.pid).nice()
         give_way(process.pid, 0)
         assert psutil.Process(process.pid).nice() == before
+        if sys.platform == "linux":
+            assert os.sched_getaffinity(process.pid) == os.sched_getaffinity(0)
     finally:
         process.communicate(b"\n")
 
