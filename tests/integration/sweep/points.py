@@ -56,6 +56,11 @@ def _has(word: object) -> Callable[[Values], bool]:
     )
 
 
+def _ends_in_production(values: Values) -> bool:
+    """Tell whether the changes to marks that were made are those of Production, not of Staging before it."""
+    return any(change.key == "production" for change in values[-1])
+
+
 _PROMOTIONS = "mlflow_ext.store.promotions"
 _RECORD = f"{_PROMOTIONS}:SqlPromotions.record"
 _REGISTRY = "mlflow_ext.registry.client:MlflowRegistry"
@@ -82,9 +87,9 @@ POINTS = (
     Point("MLflow was called", f"{_REGISTRY}.set_stage", after=True, passes=_has("Production")),
     Point("before the pointer moves", _MOVE),
     Point("the pointer has moved", _MOVE, after=True),
-    Point("before the alias follows", f"{_REGISTRY}.set_alias"),
-    Point("before the tag follows", f"{_REGISTRY}.set_tags", passes=_has("stage")),
-    Point("marks agree", "mlflow_ext.bootstrap:agree_marks", after=True, passes=lambda values: bool(values[-1])),
+    Point("before the alias follows", f"{_REGISTRY}.set_alias", passes=_has("production")),
+    Point("before the tag follows", f"{_REGISTRY}.set_tags", passes=lambda values: {"stage": "Production"} in values),
+    Point("marks agree", "mlflow_ext.bootstrap:agree_marks", after=True, passes=_ends_in_production),
     Point("published, in the transaction", _AUDIT, passes=_has(PromotionEvent.PUBLISHED)),
     Point("published", _RECORD, after=True, passes=_has(PromotionEvent.PUBLISHED)),
     Point("rejection, in the transaction", _AUDIT, flow="reject", passes=_has(PromotionEvent.GATES_FAILED)),
