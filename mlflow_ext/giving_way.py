@@ -96,7 +96,9 @@ def _leave_a_processor(pid: int) -> None:
     processors = os.sched_getaffinity(pid)
     # fewer than there are: whoever began it gives way as well, or somebody has chosen
     if len(processors) == os.cpu_count() and len(processors) > 1:
-        os.sched_setaffinity(pid, processors - {min(processors)})
+        # a container that may not: its niceness is all there is
+        with suppress(PermissionError):
+            os.sched_setaffinity(pid, processors - {min(processors)})
 
 
 def _group(file: Path, niceness: int, tries: int = _TRIES) -> None:
