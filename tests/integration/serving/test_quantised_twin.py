@@ -77,10 +77,12 @@ def labels(plan: Plan, rows: pd.DataFrame) -> list[Any]:
     return list(found)
 
 
-def test_it_answers(network: Any, twin: Twin, small: Quantised) -> None:
+def test_it_answers(network: Any, twin: Twin, small: Quantised, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its labels are those that were judged, and requests for it are computed together."""
+    # a slow machine would not find it cheap
+    monkeypatch.setattr(compiling, "INLINE_S", 60.0)
     plan, refused = planned(network, lambda: twin.content, lambda: small.content)
-    assert (plan.engine, plan.batches, refused) == ("onnx-int8", True, None)
+    assert (plan.engine, plan.batches, plan.inline, refused) == ("onnx-int8", True, True, None)
     mine = ROWS[1::2]
     differing = (labels(plan, mine) != network.predict(mine)).mean()
     assert differing <= 2 * small.facts.changed + 0.01
